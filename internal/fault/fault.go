@@ -84,8 +84,7 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // KindOf tells the kind of err; an error that carries none is Internal.
 func KindOf(err error) Kind {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Kind
 	}
 	return Internal
@@ -95,8 +94,8 @@ func KindOf(err error) Kind {
 // what an outsider may read.
 func PublicText(err error) string {
 	for err != nil {
-		var e *Error
-		if !errors.As(err, &e) {
+		e, ok := errors.AsType[*Error](err)
+		if !ok {
 			break
 		}
 		if e.Public != "" {

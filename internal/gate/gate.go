@@ -148,8 +148,10 @@ func (g *Gate) judge(ctx context.Context, a action.Action) (record.Intent, error
 	set := g.cfg.Policy.SetDigest()
 	digest, err := a.Digest(snap.Context, set)
 	if err != nil {
-		return record.Intent{}, &fault.Error{Op: "gate.digest", Kind: fault.Denied,
-			Public: "the action's arguments cannot be written as exact JSON, so nobody could approve or verify them", Err: err}
+		return record.Intent{}, &fault.Error{
+			Op: "gate.digest", Kind: fault.Denied,
+			Public: "the action's arguments cannot be written as exact JSON, so nobody could approve or verify them", Err: err,
+		}
 	}
 	found, err := g.cfg.Approver.Find(ctx, digest)
 	if err != nil {

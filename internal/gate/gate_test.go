@@ -132,53 +132,67 @@ func TestDo(t *testing.T) {
 		"deny is recorded and nothing performed": {
 			change: func(w *world) {
 				w.decide = func(record.Question) record.Decision { return record.Decision{Rules: []string{"r9"}, Because: "no"} }
-			}, act: exec(), trace: "snapshot decide intend deny", kind: fault.Denied, text: "denied by r9: no"},
+			}, act: exec(), trace: "snapshot decide intend deny", kind: fault.Denied, text: "denied by r9: no",
+		},
 		"cannot log, cannot act": {
 			change: func(w *world) { w.intendErr = fault.New("store", fault.Unavailable, "disk full") },
-			act:    exec(), trace: "snapshot decide intend allow", kind: fault.Unavailable, text: "disk full"},
+			act:    exec(), trace: "snapshot decide intend allow", kind: fault.Unavailable, text: "disk full",
+		},
 		"a moved snapshot is decided again": {
 			change: func(w *world) { w.conflicts = 2 }, act: exec(), ok: true,
-			trace: "snapshot decide intend allow snapshot decide intend allow snapshot decide intend allow perform settle done"},
+			trace: "snapshot decide intend allow snapshot decide intend allow snapshot decide intend allow perform settle done",
+		},
 		"a snapshot that never holds": {
 			change: func(w *world) { w.conflicts = 99 }, act: exec(), kind: fault.Conflict,
-			trace: strings.TrimSpace(strings.Repeat("snapshot decide intend allow ", 8))},
+			trace: strings.TrimSpace(strings.Repeat("snapshot decide intend allow ", 8)),
+		},
 		"ask without answer is a deny": {
 			change: func(w *world) {
 				w.decide = askOwner
 				w.awaitErr = fault.New("ask", fault.NeedsAsk, "nobody is at the terminal")
-			}, act: exec(), trace: "snapshot decide await intend deny", kind: fault.Denied, text: "nobody is at the terminal"},
+			}, act: exec(), trace: "snapshot decide await intend deny", kind: fault.Denied, text: "nobody is at the terminal",
+		},
 		"ask answered is judged again": {
 			change: func(w *world) { w.decide = askOwner; w.approvals = owner },
-			act:    exec(), ok: true, trace: "snapshot decide await snapshot decide decide intend allow perform settle done"},
+			act:    exec(), ok: true, trace: "snapshot decide await snapshot decide decide intend allow perform settle done",
+		},
 		"answered with the wrong group": {
 			change: func(w *world) {
 				w.decide = askOwner
 				w.approvals = []record.Approval{{Person: "bob", Groups: []string{"finance"}}}
 			},
-			act: exec(), trace: "snapshot decide await snapshot decide intend deny", kind: fault.Denied, text: "no longer fits"},
+			act: exec(), trace: "snapshot decide await snapshot decide intend deny", kind: fault.Denied, text: "no longer fits",
+		},
 		"stopped": {
 			change: func(w *world) { w.snapshot.Stopped = "ann" }, act: exec(),
-			trace: "snapshot intend deny", kind: fault.Denied, text: "stopped by ann"},
+			trace: "snapshot intend deny", kind: fault.Denied, text: "stopped by ann",
+		},
 		"no capability": {act: action.Action{Kind: "fly"}, trace: "snapshot intend deny", kind: fault.Denied, text: "not a capability"},
-		"no executor": {act: action.Action{Kind: action.FileRead}, trace: "snapshot intend deny", kind: fault.Denied, text: "nothing here performs"},
+		"no executor":   {act: action.Action{Kind: action.FileRead}, trace: "snapshot intend deny", kind: fault.Denied, text: "nothing here performs"},
 		"arguments nobody could verify": {
 			act:   action.Action{Kind: action.Exec, Args: map[string]any{"n": int64(1) << 60}},
-			trace: "snapshot", kind: fault.Denied, text: "exact JSON"},
+			trace: "snapshot", kind: fault.Denied, text: "exact JSON",
+		},
 		"a failing executor is settled": {
 			change: func(w *world) {
 				w.perform = func(context.Context, action.Action) (record.Result, error) { return record.Result{}, boom }
-			}, act: exec(), trace: "snapshot decide intend allow perform settle failed", kind: fault.Internal, text: "boom"},
+			}, act: exec(), trace: "snapshot decide intend allow perform settle failed", kind: fault.Internal, text: "boom",
+		},
 		"a panicking executor is settled": {
 			change: func(w *world) {
 				w.perform = func(context.Context, action.Action) (record.Result, error) { panic("boom") }
-			}, act: exec(), trace: "snapshot decide intend allow perform settle failed", kind: fault.Internal, text: "panic: boom"},
+			}, act: exec(), trace: "snapshot decide intend allow perform settle failed", kind: fault.Internal, text: "panic: boom",
+		},
 		"an outcome that cannot be logged is an error": {
 			change: func(w *world) { w.settleErr = boom },
-			act:    exec(), trace: "snapshot decide intend allow perform settle done", kind: fault.Internal, text: "boom"},
+			act:    exec(), trace: "snapshot decide intend allow perform settle done", kind: fault.Internal, text: "boom",
+		},
 		"a child above its ceiling": {
 			act: action.Action{Kind: action.AgentSpawn, Args: map[string]any{
-				"context": "c", "label": "secret/foreign", "ceiling": "internal/foreign"}},
-			trace: "snapshot decide intend deny", kind: fault.Denied, text: "above the ceiling"},
+				"context": "c", "label": "secret/foreign", "ceiling": "internal/foreign",
+			}},
+			trace: "snapshot decide intend deny", kind: fault.Denied, text: "above the ceiling",
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

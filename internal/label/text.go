@@ -153,7 +153,7 @@ func (s Scheme) index(name string) (int, error) {
 func ParseLevel(s string) (Level, error) {
 	for i, n := range levelNames {
 		if n == s {
-			return Level(i), nil //nolint:gosec // G115: i < 4
+			return Level(i), nil
 		}
 	}
 	return 0, fmt.Errorf("unknown level %q: use %s", s, strings.Join(levelNames[:], ", "))
@@ -163,7 +163,7 @@ func ParseLevel(s string) (Level, error) {
 func ParseIntegrity(s string) (Integrity, error) {
 	for i, n := range integrityNames {
 		if n == s {
-			return Integrity(i), nil //nolint:gosec // G115: i < 3
+			return Integrity(i), nil
 		}
 	}
 	return 0, fmt.Errorf("unknown integrity %q: use %s", s, strings.Join(integrityNames[:], ", "))

@@ -1,0 +1,47 @@
+# Sallyport. `make` builds, `make test` checks everything that CI checks.
+# Targets say what they need; nothing here needs an API key or a network
+# beyond the package registries.
+
+GO      ?= go
+LINT     = .tools/golangci-lint
+LINTVER  = v2.15.0
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  = -s -w -X main.version=$(VERSION)
+FUZZTIME ?= 5s
+
+.PHONY: all build test setup lint race fuzz bench schema clean help
+
+all: build
+
+build: ## build ./sallyport, static, without cgo
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o sallyport ./cmd/sallyport
+
+test: setup build lint race fuzz ## everything CI runs: vet, lint, race tests, script tests, a short fuzz pass
+
+setup: $(LINT) ## what the tests need from Debian: by apt as root, named otherwise
+	@./test/setup.sh
+
+$(LINT):
+	GOBIN=$(CURDIR)/.tools $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINTVER)
+
+lint: $(LINT) ## go vet, golangci-lint
+	$(GO) vet ./...
+	$(LINT) run ./...
+
+race: ## all tests under the race detector
+	$(GO) test -race -timeout 12m ./...
+
+fuzz: ## every fuzz target for FUZZTIME (default 5s)
+	@./test/fuzz.sh $(FUZZTIME)
+
+bench: build ## the table of docs/performance.md
+	$(GO) test -run '^$$' -bench . -benchtime 1s ./bench/...
+
+golden: ## rewrite golden files; read the diff before you commit it
+	$(GO) test ./internal/... ./test/... -update
+
+clean:
+	rm -rf sallyport bin
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
