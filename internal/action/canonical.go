@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -20,7 +21,7 @@ const maxDepth = 64
 // Canonical renders a JSON value as RFC 8785 (JCS) does. It refuses what two
 // readers could understand differently: integers beyond 2^53, NaN, infinities,
 // invalid UTF-8, nesting beyond 64 and types JSON lacks.
-func Canonical(v any) ([]byte, error) { return appendCanonical(nil, v, 0) }
+func Canonical(v any) ([]byte, error) { return appendCanonical(make([]byte, 0, 512), v, 0) }
 
 func appendCanonical(b []byte, v any, depth int) ([]byte, error) {
 	if depth > maxDepth {
@@ -83,8 +84,21 @@ func appendObject(b []byte, m map[string]any, depth int) ([]byte, error) {
 }
 
 // compareUTF16 orders keys by UTF-16 code units, as RFC 8785 §3.2.3 demands.
+// For ASCII, the usual case, that is the order of the bytes.
 func compareUTF16(a, b string) int {
+	if ascii(a) && ascii(b) {
+		return strings.Compare(a, b)
+	}
 	return slices.Compare(utf16.Encode([]rune(a)), utf16.Encode([]rune(b)))
+}
+
+func ascii(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 func appendInt(b []byte, n int64) ([]byte, error) {
@@ -111,27 +125,32 @@ func appendString(b []byte, s string) ([]byte, error) {
 		return nil, fmt.Errorf("string %.40q is not valid UTF-8", s)
 	}
 	b = append(b, '"')
+	start := 0 // of the run that needs no escape
 	for i := range len(s) {
-		switch c := s[i]; c {
-		case '"', '\\':
-			b = append(b, '\\', c)
-		case '\b':
-			b = append(b, `\b`...)
-		case '\t':
-			b = append(b, `\t`...)
-		case '\n':
-			b = append(b, `\n`...)
-		case '\f':
-			b = append(b, `\f`...)
-		case '\r':
-			b = append(b, `\r`...)
-		default:
-			if c < 0x20 {
-				b = fmt.Appendf(b, `\u%04x`, c)
-			} else {
-				b = append(b, c)
-			}
+		if c := s[i]; c < 0x20 || c == '"' || c == '\\' {
+			b = append(b, s[start:i]...)
+			b = appendEscape(b, c)
+			start = i + 1
 		}
 	}
+	b = append(b, s[start:]...)
 	return append(b, '"'), nil
+}
+
+func appendEscape(b []byte, c byte) []byte {
+	switch c {
+	case '"', '\\':
+		return append(b, '\\', c)
+	case '\b':
+		return append(b, `\b`...)
+	case '\t':
+		return append(b, `\t`...)
+	case '\n':
+		return append(b, `\n`...)
+	case '\f':
+		return append(b, `\f`...)
+	case '\r':
+		return append(b, `\r`...)
+	}
+	return append(b, '\\', 'u', '0', '0', '0'+c>>4, "0123456789abcdef"[c&15])
 }
