@@ -152,14 +152,14 @@ func (c *checker) typed(n *node, path string, s *spec) bool {
 		ok = n.kind == nInt || n.kind == nText
 	}
 	if !ok {
-		c.add(n.line, n.col, path, fmt.Sprintf("must be %s, not %s", specNames[s.kind], n.kind), typeRemedy(n, s))
+		c.add(n.line, n.col, path, fmt.Sprintf("must be %s, not %s", specNames[s.kind], n.kind), typeRemedy(n, path, s))
 	}
 	return ok
 }
 
-func typeRemedy(n *node, s *spec) string {
+func typeRemedy(n *node, path string, s *spec) string {
 	switch {
-	case s.kind == sList && n.kind == nText:
+	case s.kind == sList && n.kind == nText && !secretKey.MatchString(path+":"):
 		return fmt.Sprintf("write a list with one element: [%s]", strconv.Quote(short(n.text)))
 	case s.kind == sText && (n.kind == nInt || n.kind == nFloat || n.kind == nBool):
 		return "put the value in quotes"
@@ -333,8 +333,10 @@ func join(path, key string) string {
 	return path + "." + key
 }
 
-// short bounds a value that is repeated in a message.
+// short bounds a value that is repeated in a message, and hides one that gives
+// itself away as a key.
 func short(s string) string {
+	s = secretWord.ReplaceAllString(s, "…")
 	if r := []rune(s); len(r) > 40 {
 		return string(r[:40]) + "…"
 	}

@@ -119,6 +119,12 @@ func (y *yamlReader) read(n ast.Node, depth int) (*node, error) {
 		}
 	case *ast.StringNode:
 		out.kind, out.text = nText, v.Value
+		// The parser takes a number that is too large for a text.
+		if v.Token.Type == token.StringType && plainFloat.MatchString(v.Value) {
+			if problem := out.number(v.Value); problem != "" {
+				return nil, y.fail(n, problem, "write a smaller number, or put it in quotes if it is a text")
+			}
+		}
 	case *ast.LiteralNode:
 		out.kind, out.text = nText, v.Value.Value
 	case *ast.MappingNode:
