@@ -1,0 +1,32 @@
+// Package store is the one database of an instance: state.db, SQLite in WAL
+// mode with synchronous=FULL. It is the gate's ledger and holds events, the
+// log's entries and checkpoints, contexts and their labels, money, grants,
+// asks and statements, runs and notes.
+//
+// Invariants: what changes state and the log's entry about it are one
+// transaction, so there is no effect without evidence and no evidence without
+// effect; nothing is acknowledged before it is on disk; all writes of a process
+// go through one goroutine that commits them in groups, each in a savepoint of
+// its own, and processes take turns (turnstile.go); labels only rise; a nonce
+// is consumed once; spent plus reserved never exceeds a limit by reservation;
+// times of entries never decrease; after a failed sync nothing is accepted any
+// more.
+//
+// # Events
+//
+// Types of events about actions: LLM_call_start, _finish, _blocked, _error for
+// model.call and MCP_tool_call_* likewise for tool.call (the names that Cylestio
+// Monitor 0.1 gave them); every other kind is "<kind>.start", "<kind>.finish",
+// "<kind>.blocked" and "<kind>.error". Start is the intent, blocked a denial or
+// a refusal by the ledger, finish an outcome done or released, error any other
+// outcome. The fields of data: alert, intent, kind, target, args, labels
+// (args, result), decision, rules, because, advice; with an outcome status,
+// cost_micros, seconds, output, error, findings and result (the executor's own
+// detail). For a model gen_ai.operation.name and gen_ai.request.model are added
+// as OpenTelemetry names them. A string longer than 64 KiB is cut and
+// "truncated" maps its path to its true length; of a model's messages only the
+// last one is kept, with the count and the size of all.
+//
+// It imports the vocabulary; the tree's functions are injected by app. Drivers
+// and other services must not import it.
+package store

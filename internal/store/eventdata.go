@@ -1,0 +1,292 @@
+package store
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"sallyport/internal/action"
+	"sallyport/internal/record"
+)
+
+// maxString is the longest string of an event's data, in bytes.
+const maxString = 64 << 10
+
+// maxData is the most bytes the data of one event may have; beyond it the
+// arguments and the executor's detail are left out and said to be.
+const maxData = 1 << 20
+
+// Severities of findings at which an event becomes suspicious or dangerous.
+const (
+	suspicious = 1
+	dangerous  = 4
+)
+
+// eventType names the event about an action; see the package documentation.
+func eventType(kind action.Kind, phase string) string {
+	switch kind {
+	case action.ModelCall:
+		return "LLM_call_" + phase
+	case action.ToolCall:
+		return "MCP_tool_call_" + phase
+	}
+	return string(kind) + "." + phase
+}
+
+// channelOf names the channel of an action's events.
+func channelOf(kind action.Kind, agent string) string {
+	switch kind {
+	case action.ModelCall:
+		return "LLM"
+	case action.ToolCall:
+		return "MCP"
+	case action.SessionStart, action.Exec:
+		return "SHELL"
+	case action.NetConnect, action.HTTPRequest, action.SecretUse:
+		return "API"
+	case action.MessageSend:
+		return "MAIL"
+	}
+	if agent == "" {
+		return "OPERATOR"
+	}
+	return "SYSTEM"
+}
+
+// alertOf gives the alert that findings raise.
+func alertOf(alert string, findings ...[]record.Finding) string {
+	for _, fs := range findings {
+		for _, f := range fs {
+			switch {
+			case f.Severity >= dangerous:
+				return "dangerous"
+			case f.Severity >= suspicious && alert != "dangerous":
+				alert = "suspicious"
+			}
+		}
+	}
+	return validAlert(alert)
+}
+
+func validAlert(s string) string {
+	if s == "suspicious" || s == "dangerous" {
+		return s
+	}
+	return "none"
+}
+
+// trimmer copies values for an event's data: valid UTF-8, strings bounded, and
+// what was cut noted.
+type trimmer struct{ cut map[string]any }
+
+func (t *trimmer) text(path, s string) string {
+	if !utf8.ValidString(s) {
+		s = strings.ToValidUTF8(s, "\uFFFD")
+	}
+	if len(s) <= maxString {
+		return s
+	}
+	if t.cut == nil {
+		t.cut = map[string]any{}
+	}
+	t.cut[path] = len(s)
+	end := maxString
+	for !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end]
+}
+
+func (t *trimmer) value(path string, v any, depth int) any {
+	if depth > 32 {
+		return "nested too deeply to record"
+	}
+	switch v := v.(type) {
+	case string:
+		return t.text(path, v)
+	case []string:
+		out := make([]any, len(v))
+		for i, s := range v {
+			out[i] = t.text(path+"."+strconv.Itoa(i), s)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, e := range v {
+			out[i] = t.value(path+"."+strconv.Itoa(i), e, depth+1)
+		}
+		return out
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for k, e := range v {
+			k = strings.ToValidUTF8(k, "\uFFFD")
+			out[k] = t.value(path+"."+k, e, depth+1)
+		}
+		return out
+	case nil, bool, int, int64, float64:
+		return v
+	}
+	// A type of the executor's own: what JSON makes of it.
+	b, err := json.Marshal(v)
+	if err != nil {
+		return t.text(path, fmt.Sprint(v))
+	}
+	var plain any
+	if json.Unmarshal(b, &plain) != nil {
+		return t.text(path, string(b))
+	}
+	return t.value(path, plain, depth+1)
+}
+
+// args copies an action's arguments. The history in a model's request was
+// recorded when it happened, so only its last message is kept.
+func (t *trimmer) args(a action.Action) map[string]any {
+	if a.Kind != action.ModelCall {
+		m, _ := t.value("args", a.Args, 0).(map[string]any)
+		return m
+	}
+	args := maps.Clone(a.Args)
+	msgs, ok := args["messages"].([]any)
+	if ok {
+		delete(args, "messages")
+		size := 0
+		if b, err := json.Marshal(msgs); err == nil {
+			size = len(b)
+		}
+		args["messages_count"], args["messages_bytes"] = len(msgs), size
+		if len(msgs) > 0 {
+			args["last_message"] = msgs[len(msgs)-1]
+		}
+	}
+	m, _ := t.value("args", args, 0).(map[string]any)
+	return m
+}
+
+// encode renders data; what cannot be recorded is replaced by a sentence rather
+// than lost, because an event must not fail on its decoration.
+func encode(data map[string]any, t *trimmer, optional ...string) []byte {
+	data["alert"] = validAlert(fmt.Sprint(data["alert"]))
+	if len(t.cut) > 0 {
+		data["truncated"] = t.cut
+	}
+	b, err := marshal(data)
+	for _, key := range optional {
+		if err == nil && len(b) <= maxData {
+			break
+		}
+		if _, ok := data[key]; ok {
+			data[key] = map[string]any{"omitted": "too large or not JSON"}
+			b, err = marshal(data)
+		}
+	}
+	if err != nil || len(b) > maxData {
+		b, _ = marshal(map[string]any{"alert": data["alert"], "omitted": "too large or not JSON"})
+	}
+	return b
+}
+
+// marshal is encoding/json without HTML's escapes, which only hide text.
+func marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'}), nil
+}
+
+// with adds fields that are known only inside the transaction to an object.
+func with(data []byte, fields map[string]any) ([]byte, error) {
+	more, err := marshal(fields)
+	if err != nil || len(fields) == 0 {
+		return data, err
+	}
+	out := append([]byte{}, data[:len(data)-1]...)
+	if len(data) > 2 {
+		out = append(out, ',')
+	}
+	return append(out, more[1:]...), nil
+}
+
+// intentData is the data of an intent's event, without the intent's id.
+func intentData(in record.Intent) []byte {
+	a, d := in.Action, in.Decision
+	t := &trimmer{}
+	data := map[string]any{
+		"alert": alertOf("none", d.Advice), "kind": string(a.Kind), "target": t.text("target", a.Target),
+		"principal": t.text("principal", a.Principal.String()), "decision": d.Verdict.String(),
+		"labels": map[string]any{"args": in.Args.String(), "result": d.ResultLabel.String()},
+	}
+	if args := t.args(a); len(args) > 0 {
+		data["args"] = args
+	}
+	if a.Context != "" {
+		data["context"] = t.text("context", a.Context)
+	}
+	if len(d.Rules) > 0 {
+		data["rules"] = t.value("rules", d.Rules, 0)
+	}
+	if d.Because != "" {
+		data["because"] = t.text("because", d.Because)
+	}
+	if len(d.Advice) > 0 {
+		data["advice"] = t.value("advice", d.Advice, 0)
+	}
+	if len(d.Obligations) > 0 {
+		data["obligations"] = t.value("obligations", d.Obligations, 0)
+	}
+	if in.Reserve.Micros > 0 {
+		data["reserved_micros"] = int64(in.Reserve.Micros)
+	}
+	if in.Grant != "" {
+		data["grant"] = in.Grant
+	}
+	if in.PolicySet != "" {
+		data["policy_set"] = in.PolicySet
+	}
+	approvedBy := make([]any, 0, len(in.Approvals))
+	for _, p := range in.Approvals {
+		approvedBy = append(approvedBy, t.text("approved_by", p.Person))
+	}
+	if len(approvedBy) > 0 {
+		data["approved_by"] = approvedBy
+	}
+	genAI(data, a.Kind, a.Target)
+	return encode(data, t, "args", "advice")
+}
+
+func genAI(data map[string]any, kind action.Kind, target string) {
+	if kind == action.ModelCall {
+		data["gen_ai.operation.name"] = "chat"
+		data["gen_ai.request.model"] = strings.ToValidUTF8(target, "\uFFFD")
+	}
+}
+
+// outcomeData is the data of an outcome's event, without what the intent knows.
+func outcomeData(out record.Outcome) []byte {
+	t := &trimmer{}
+	r := out.Result
+	alert, _ := r.Data["alert"].(string)
+	data := map[string]any{
+		"alert": alertOf(alert, r.Findings), "status": string(out.Status),
+		"cost_micros": int64(max(r.Cost, 0)), "seconds": out.Elapsed.Seconds(), "label": r.Label.String(),
+	}
+	if r.Output != "" {
+		data["output"] = t.text("output", r.Output)
+	}
+	if out.Err != "" {
+		data["error"] = t.text("error", out.Err)
+	}
+	if len(r.Findings) > 0 {
+		data["findings"] = t.value("findings", r.Findings, 0)
+	}
+	if len(r.Data) > 0 {
+		data["result"] = t.value("result", r.Data, 0)
+	}
+	return encode(data, t, "result", "findings")
+}

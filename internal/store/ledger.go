@@ -1,0 +1,344 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"sallyport/internal/action"
+	"sallyport/internal/fault"
+	"sallyport/internal/label"
+	"sallyport/internal/record"
+)
+
+// Labels of scopes that nobody described.
+var (
+	// unknownCeiling: an unknown agent is cleared for public data only.
+	unknownCeiling = label.Label{Level: label.Public, Integrity: label.Foreign}
+	// operatorCeiling: the operator may see everything.
+	operatorCeiling = label.Unlabelled
+)
+
+// scopeQuery reads what a revision consists of. Each part only grows, so their
+// sum moves when any of them does, and agents do not disturb each other.
+const scopeQuery = `SELECT
+	COALESCE((SELECT rev FROM agents WHERE agent=''), 0) + CASE WHEN ?1='' THEN 0 ELSE COALESCE((SELECT rev FROM agents WHERE agent=?1), 0) END + COALESCE(c.rev, 0),
+	COALESCE(NULLIF((SELECT stopped_by FROM agents WHERE agent=''), ''), (SELECT stopped_by FROM agents WHERE agent=?1), ''),
+	COALESCE(c.label, ''), COALESCE(c.ceiling, '')
+	FROM (SELECT 1) LEFT JOIN contexts c ON c.id=?2`
+
+type scope struct {
+	rev     int64
+	stopped string
+	known   bool // the context exists
+	label   label.Label
+	ceiling label.Label
+}
+
+func readScope(row scanner, s record.Scope) (scope, error) {
+	var out scope
+	var l, c string
+	if err := row.Scan(&out.rev, &out.stopped, &l, &c); err != nil {
+		return scope{}, err
+	}
+	switch {
+	case l != "":
+		out.known = true
+		if err := errors.Join(out.label.UnmarshalText([]byte(l)), out.ceiling.UnmarshalText([]byte(c))); err != nil {
+			return scope{}, fault.New("store.scope", fault.Corrupt, "the stored label of a context cannot be read: restore a backup")
+		}
+	case s.Context == "" && s.Agent == "":
+		out.label, out.ceiling = label.Bottom, operatorCeiling
+	default: // forgetting to describe a context can only deny
+		out.label, out.ceiling = label.Unlabelled, unknownCeiling
+	}
+	return out, nil
+}
+
+// Snapshot gives what a decision about the scope may depend on, read in one
+// transaction. An unknown context is label.Unlabelled with a public ceiling.
+//
+// Revision moves with the context's label, the agent's grants and stop flags.
+// It does not move with money, counters or denials: parallel calls of one agent
+// would otherwise refuse each other, and Intend checks the limit itself.
+func (s *Store) Snapshot(ctx context.Context, sc record.Scope) (record.Snapshot, error) {
+	const name = "store.snapshot"
+	tx, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return record.Snapshot{}, unavailable(name, err)
+	}
+	defer tx.Rollback() //nolint:errcheck // it only read
+	out, err := s.snapshot(ctx, tx, sc)
+	if err != nil {
+		if fault.KindOf(err) == fault.Corrupt {
+			return record.Snapshot{}, err
+		}
+		return record.Snapshot{}, unavailable(name, err)
+	}
+	return out, nil
+}
+
+func (s *Store) snapshot(ctx context.Context, tx *sql.Tx, sc record.Scope) (record.Snapshot, error) {
+	query := func(q string) (*sql.Stmt, error) {
+		st, err := s.readStmt(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		return tx.StmtContext(ctx, st), nil
+	}
+	st, err := query(scopeQuery)
+	if err != nil {
+		return record.Snapshot{}, err
+	}
+	p, err := readScope(st.QueryRowContext(ctx, sc.Agent, sc.Context), sc)
+	if err != nil {
+		return record.Snapshot{}, err
+	}
+	out := record.Snapshot{Revision: p.rev, Context: p.label, Ceiling: p.ceiling, Stopped: p.stopped,
+		ReadOnly: s.opt.ReadOnly, Calls: map[string]int{}}
+	if st, err = query(`SELECT spent + reserved FROM accounts WHERE account=?`); err != nil {
+		return out, err
+	}
+	if err = st.QueryRowContext(ctx, sc.Agent).Scan(&out.Spent); err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return out, err
+	}
+	if st, err = query(`SELECT name, n FROM counters WHERE session=?`); err != nil {
+		return out, err
+	}
+	rows, err := st.QueryContext(ctx, sc.Session)
+	if err != nil {
+		return out, err
+	}
+	for rows.Next() {
+		var name string
+		var n int
+		if err := rows.Scan(&name, &n); err != nil {
+			return out, errors.Join(err, rows.Close())
+		}
+		if name == deniedCounter {
+			out.Denials = n
+		} else {
+			out.Calls[name] = n
+		}
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return out, err
+	}
+	if st, err = query(liveGrants); err != nil {
+		return out, err
+	}
+	rows, err = st.QueryContext(ctx, sc.Agent, s.opt.Now().UnixMicro())
+	if err != nil {
+		return out, err
+	}
+	out.Grants, err = scanGrants(rows)
+	return out, err
+}
+
+// deniedCounter counts a session's denials among its counters.
+const deniedCounter = "!denied"
+
+// Intend makes an intent durable: see the package documentation. Errors are
+// fault.Conflict when the scope moved, fault.Budget when the reservation does
+// not fit, fault.Denied when an approval or grant is used up; the last two
+// leave an event that says so. An intent that is not allowed is recorded and
+// settled by itself.
+func (s *Store) Intend(ctx context.Context, in record.Intent) (record.Receipt, error) {
+	const name = "store.intend"
+	var out record.Receipt
+	data := intentData(in)
+	err := s.do(ctx, name, func(t *tx) error {
+		var err error
+		if in.Decision.Verdict != record.Allow {
+			out, err = t.denied(in, data)
+		} else {
+			out, err = t.intend(in, data)
+		}
+		return err
+	})
+	if err != nil {
+		return record.Receipt{}, s.explain(name, err)
+	}
+	return out, nil
+}
+
+// explain leaves errors that have a kind alone and classes others.
+func (s *Store) explain(name string, err error) error {
+	var f *fault.Error
+	if errors.As(err, &f) {
+		return err
+	}
+	return unavailable(name, err)
+}
+
+func (t *tx) denied(in record.Intent, data []byte) (record.Receipt, error) {
+	if err := t.count(in.Action.Session, deniedCounter); err != nil {
+		return record.Receipt{}, err
+	}
+	return t.insert(in, data, "deny", eventType(in.Action.Kind, "blocked"), "warning", "denied", 0)
+}
+
+func (t *tx) intend(in record.Intent, data []byte) (record.Receipt, error) {
+	a := in.Action
+	sc := record.Scope{Agent: a.Agent, Session: a.Session, Context: a.Context}
+	p, err := readScope(t.row(scopeQuery, a.Agent, a.Context), sc)
+	if err != nil {
+		return record.Receipt{}, err
+	}
+	if p.rev != in.Revision {
+		return record.Receipt{}, fault.New("store.intend", fault.Conflict, "the label, grants or stop flag of %s moved while it was decided", whose(a.Agent))
+	}
+	if p.stopped != "" && a.Agent != "" {
+		return record.Receipt{}, t.refuse(in, fault.Denied, "stopped", "stopped by %s; `sallyport run` starts it again", p.stopped)
+	}
+	if err := t.consume(in); err != nil {
+		return record.Receipt{}, err
+	}
+	if err := t.useGrant(in); err != nil {
+		return record.Receipt{}, err
+	}
+	if err := t.reserve(in); err != nil {
+		return record.Receipt{}, err
+	}
+	if joined := p.label.Join(in.Decision.ResultLabel); p.known && joined != p.label {
+		if _, err := t.exec(`UPDATE contexts SET label=?, rev=rev+1 WHERE id=?`, joined.String(), a.Context); err != nil {
+			return record.Receipt{}, err
+		}
+	}
+	if err := t.fork(in); err != nil {
+		return record.Receipt{}, err
+	}
+	if err := t.count(a.Session, string(a.Kind)); err != nil {
+		return record.Receipt{}, err
+	}
+	return t.insert(in, data, "intent", eventType(a.Kind, "start"), "info", "open", in.Reserve.Micros)
+}
+
+// insert writes the intent's row, event and entry.
+func (t *tx) insert(in record.Intent, data []byte, kind, typ, level, status string, reserved record.Micros) (record.Receipt, error) {
+	a := in.Action
+	opened := max(t.tree.clock, t.s.opt.Now().UnixMicro())
+	res, err := t.exec(`INSERT INTO intents (leaf, owner, opened, agent, session, kind, target, label, account, reserved, status) VALUES (?,?,?,?,?,?,?,?,?,?,?)`,
+		t.tree.size, t.s.owner, opened, a.Agent, a.Session, string(a.Kind), a.Target, in.Decision.ResultLabel.String(), in.Reserve.Account, int64(reserved), status)
+	if err != nil {
+		return record.Receipt{}, err
+	}
+	id, err := res.LastInsertId()
+	if err != nil {
+		return record.Receipt{}, err
+	}
+	if data, err = with(data, map[string]any{"intent": id}); err != nil {
+		return record.Receipt{}, err
+	}
+	leaf, _, err := t.append(entry{
+		kind: kind, decision: in.Decision.Verdict.String(), label: in.Decision.ResultLabel.String(),
+		rules: in.Decision.Rules, digest: &in.Digest,
+		row: eventRow{typ: typ, agent: valid(a.Agent), session: valid(a.Session), channel: channelOf(a.Kind, a.Agent), level: level, data: data},
+	})
+	return record.Receipt{ID: id, Leaf: leaf, Time: time.UnixMicro(t.tree.clock).UTC()}, err
+}
+
+// refuse makes an error that rolls the intent back and records the refusal.
+func (t *tx) refuse(in record.Intent, kind fault.Kind, rule, format string, args ...any) error {
+	f := fault.New("store.intend", kind, format, args...)
+	in.Decision.Verdict = record.Deny
+	in.Decision.Rules = append([]string{rule}, in.Decision.Rules...)
+	in.Decision.Because = f.Public
+	return &refusal{cause: f, record: func(t *tx) error {
+		_, err := t.denied(in, intentData(in))
+		return err
+	}}
+}
+
+// consume uses up the approvals' nonces. Several people sign the same nonce.
+func (t *tx) consume(in record.Intent) error {
+	seen := map[string]bool{}
+	for _, a := range in.Approvals {
+		if a.Nonce == "" || (!a.Expires.IsZero() && !t.s.opt.Now().Before(a.Expires)) {
+			return t.refuse(in, fault.Denied, "approval.expired", "the approval of %s has expired: ask again", in.Action.Kind)
+		}
+		if seen[a.Nonce] {
+			continue
+		}
+		seen[a.Nonce] = true
+		res, err := t.exec(`INSERT OR IGNORE INTO nonces VALUES (?, ?)`, a.Nonce, t.tree.size)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil {
+			return err
+		} else if n == 0 {
+			return t.refuse(in, fault.Denied, "approval.used", "the approval of %s was already used: an approval is good for one action, ask again", in.Action.Kind)
+		}
+	}
+	return nil
+}
+
+// reserve holds the most the action can cost.
+func (t *tx) reserve(in record.Intent) error {
+	r := in.Reserve
+	if r.Micros < 0 {
+		return fault.New("store.intend", fault.Internal, "a reservation of %s is negative", in.Action.Kind)
+	}
+	if r.Micros == 0 && r.Limit < 0 {
+		return nil
+	}
+	var spent, reserved record.Micros
+	err := t.row(`SELECT spent, reserved FROM accounts WHERE account=?`, r.Account).Scan(&spent, &reserved)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	// Written so that no sum can overflow.
+	if r.Limit >= 0 && (r.Micros > r.Limit || spent > r.Limit-r.Micros || reserved > r.Limit-r.Micros-spent) {
+		return t.refuse(in, fault.Budget, "budget",
+			"%s may spend $%.4f, has spent $%.4f and holds $%.4f for calls under way, so %s for up to $%.4f does not fit: raise spendLimitDollars or choose a cheaper model",
+			whose(r.Account), r.Limit.Dollars(), spent.Dollars(), reserved.Dollars(), in.Action.Kind, r.Micros.Dollars())
+	}
+	_, err = t.exec(`INSERT INTO accounts VALUES (?1, 0, ?2) ON CONFLICT (account) DO UPDATE SET reserved = reserved + ?2`, r.Account, int64(r.Micros))
+	return err
+}
+
+// fork creates the transcript that an agent.spawn asks for.
+func (t *tx) fork(in record.Intent) error {
+	f := in.Fork
+	if f == nil {
+		return nil
+	}
+	if f.Context == "" || in.Action.Kind != action.AgentSpawn {
+		return fault.New("store.intend", fault.Internal, "only agent.spawn makes a context, and it names it")
+	}
+	res, err := t.exec(`INSERT OR IGNORE INTO contexts VALUES (?,?,?,?,?,1)`,
+		f.Context, in.Action.Target, in.Action.Session, f.Label.String(), f.Ceiling.String())
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil {
+		return err
+	} else if n == 0 {
+		return t.refuse(in, fault.Denied, "context.exists", "a context is made once and its label only rises: choose another name")
+	}
+	return nil
+}
+
+func (t *tx) count(session, name string) error {
+	if session == "" {
+		return nil
+	}
+	_, err := t.exec(`INSERT INTO counters VALUES (?,?,1) ON CONFLICT (session, name) DO UPDATE SET n = n+1`, session, name)
+	return err
+}
+
+// bump moves the revision of an agent, or of everybody for the empty one.
+func (t *tx) bump(agent string) error {
+	_, err := t.exec(`INSERT INTO agents (agent, rev) VALUES (?, 1) ON CONFLICT (agent) DO UPDATE SET rev = rev+1`, agent)
+	return err
+}
+
+func whose(agent string) string {
+	if agent == "" {
+		return "the operator"
+	}
+	return fmt.Sprintf("agent %s", agent)
+}

@@ -1,0 +1,225 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strings"
+	"time"
+
+	"sallyport/internal/action"
+	"sallyport/internal/fault"
+	"sallyport/internal/label"
+	"sallyport/internal/record"
+)
+
+// Settle records how an intent ended: its outcome and real cost, which may be
+// below or above what was reserved and is recorded as it is; the reservation is
+// released. An outcome released may be settled once more by what the released
+// call came to; anything else settles once, a second time is fault.Conflict.
+func (s *Store) Settle(ctx context.Context, out record.Outcome) error {
+	const name = "store.settle"
+	data := outcomeData(out)
+	err := s.do(ctx, name, func(t *tx) error { return t.settle(out, data) })
+	if err != nil {
+		return s.explain(name, err)
+	}
+	return nil
+}
+
+type openIntent struct {
+	id, leaf, opened                        int64
+	agent, session, kind, target, acct, lab string
+	status                                  string
+	reserved                                record.Micros
+}
+
+const selectIntent = `SELECT id, leaf, opened, agent, session, kind, target, account, label, status, reserved FROM intents `
+
+func (i *openIntent) scan(scan func(...any) error) error {
+	return scan(&i.id, &i.leaf, &i.opened, &i.agent, &i.session, &i.kind, &i.target, &i.acct, &i.lab, &i.status, &i.reserved)
+}
+
+func (t *tx) settle(out record.Outcome, data []byte) error {
+	const name = "store.settle"
+	var i openIntent
+	err := i.scan(t.row(selectIntent+`WHERE id=?`, out.Intent).Scan)
+	if errors.Is(err, sql.ErrNoRows) {
+		return fault.New(name, fault.NotFound, "there is no intent %d to settle", out.Intent)
+	}
+	if err != nil {
+		return err
+	}
+	again := i.status == string(record.Released) && out.Status != record.Released
+	if i.status != "open" && !again {
+		return fault.New(name, fault.Conflict, "intent %d was settled before, as %s: an action ends once", i.id, i.status)
+	}
+	cost := max(out.Result.Cost, 0)
+	held := i.reserved
+	if again {
+		held = 0 // let go when it was released
+	}
+	if cost > 0 || held > 0 {
+		if _, err := t.exec(`INSERT INTO accounts VALUES (?1, ?2, 0) ON CONFLICT (account) DO UPDATE SET spent = spent + ?2, reserved = reserved - ?3`,
+			i.acct, int64(cost), int64(held)); err != nil {
+			return err
+		}
+	}
+	fields := map[string]any{"intent": i.id, "kind": i.kind, "target": valid(i.target)}
+	genAI(fields, action.Kind(i.kind), i.target)
+	if data, err = with(data, fields); err != nil {
+		return err
+	}
+	phase, level := "finish", "info"
+	if out.Status != record.Done && out.Status != record.Released {
+		phase, level = "error", "error"
+		if out.Status == record.Canceled {
+			level = "warning"
+		}
+	}
+	leaf, _, err := t.append(entry{
+		kind: "outcome", label: out.Result.Label.String(),
+		row: eventRow{typ: eventType(action.Kind(i.kind), phase), agent: valid(i.agent), session: valid(i.session),
+			channel: channelOf(action.Kind(i.kind), i.agent), level: level, data: data},
+	})
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(`UPDATE intents SET status=?, cost=cost+?, settled=?, outcome=? WHERE id=?`,
+		string(out.Status), int64(cost), t.tree.clock, leaf, i.id)
+	return err
+}
+
+// InFlight is an intent whose process died before it settled.
+type InFlight struct {
+	Intent   int64
+	Leaf     int64
+	Agent    string
+	Session  string
+	Kind     action.Kind
+	Target   string
+	Since    time.Time
+	Reserved record.Micros // what is now counted as spent
+}
+
+// Recover settles the intents of dead processes as record.Unknown and tells
+// which they were. Nobody knows whether such a call was billed, so what it had
+// reserved is counted as spent. Intents of living processes are left alone.
+func (s *Store) Recover(ctx context.Context) ([]InFlight, error) {
+	const name = "store.recover"
+	var out []InFlight
+	err := s.do(ctx, name, func(t *tx) error {
+		out = nil
+		open, err := t.orphans()
+		if err != nil {
+			return err
+		}
+		for _, i := range open {
+			l := label.Unlabelled
+			if p, err := label.Parse(i.lab); err == nil {
+				l = p
+			}
+			o := record.Outcome{Intent: i.id, Status: record.Unknown, Err: "its process ended before it was settled; whether it took effect is not known",
+				Result:  record.Result{Label: l, Cost: i.reserved},
+				Elapsed: 0,
+			}
+			if i.reserved > 0 {
+				o.Err += ", so what it had reserved is counted as spent"
+			}
+			if err := t.settle(o, outcomeData(o)); err != nil {
+				return err
+			}
+			out = append(out, InFlight{Intent: i.id, Leaf: i.leaf, Agent: i.agent, Session: i.session, Kind: action.Kind(i.kind),
+				Target: i.target, Since: time.UnixMicro(i.opened).UTC(), Reserved: i.reserved})
+		}
+		_, err = t.endDeadRuns()
+		return err
+	})
+	if err != nil {
+		return nil, s.explain(name, err)
+	}
+	return out, nil
+}
+
+// orphans gives the open intents of processes that are gone.
+func (t *tx) orphans() ([]openIntent, error) {
+	owners, err := t.texts(`SELECT DISTINCT owner FROM intents WHERE status='open'`)
+	if err != nil {
+		return nil, err
+	}
+	var out []openIntent
+	for _, o := range owners {
+		if alive(o) {
+			continue
+		}
+		rows, err := t.rows(selectIntent+`WHERE status='open' AND owner=? ORDER BY id`, o)
+		if err != nil {
+			return nil, err
+		}
+		for rows.Next() {
+			var i openIntent
+			if err := i.scan(rows.Scan); err != nil {
+				return nil, errors.Join(err, rows.Close())
+			}
+			out = append(out, i)
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// texts reads a column.
+func (t *tx) texts(query string, args ...any) ([]string, error) {
+	rows, err := t.rows(query, args...)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for rows.Next() {
+		var s string
+		if err := rows.Scan(&s); err != nil {
+			return nil, errors.Join(err, rows.Close())
+		}
+		out = append(out, s)
+	}
+	return out, errors.Join(rows.Err(), rows.Close())
+}
+
+// Append records an event that is no action's and gives its entry in the log.
+func (s *Store) Append(ctx context.Context, e record.Event) (int64, error) {
+	const name = "store.append"
+	var leaf int64
+	row := rowOf(e)
+	err := s.do(ctx, name, func(t *tx) error {
+		var err error
+		leaf, _, err = t.append(entry{kind: "event", row: row})
+		return err
+	})
+	if err != nil {
+		return 0, s.explain(name, err)
+	}
+	return leaf, nil
+}
+
+// rowOf makes the row of an event; missing channel and level get defaults.
+func rowOf(e record.Event) eventRow {
+	t := &trimmer{}
+	data, _ := t.value("data", e.Data, 0).(map[string]any)
+	if data == nil {
+		data = map[string]any{}
+	}
+	data["alert"] = e.Alert
+	r := eventRow{typ: valid(e.Type), agent: valid(e.Agent), session: valid(e.Session), channel: valid(e.Channel), level: valid(e.Level), data: encode(data, t)}
+	if r.channel == "" {
+		r.channel = "SYSTEM"
+	}
+	if r.level == "" {
+		r.level = "info"
+	}
+	return r
+}
+
+// valid makes a text valid UTF-8, which the log's encoding needs.
+func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }

@@ -1,0 +1,407 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"maps"
+	"time"
+
+	"sallyport/internal/action"
+	"sallyport/internal/fault"
+)
+
+// maxBatch bounds how many writes share a commit, and with it how long another
+// process waits for its turn.
+const maxBatch = 256
+
+// Kept checkpoints: one each keepEntries entries and keepTime; the newest is
+// there always. A later checkpoint covers what a dropped one did.
+const (
+	keepEntries = 1024
+	keepTime    = time.Minute
+)
+
+// clockTolerance is how far the clock may step back without being recorded.
+const clockTolerance = time.Second
+
+// op is one write: fn runs in a savepoint of its own.
+type op struct {
+	ctx  context.Context //nolint:containedctx // it travels to the writer and back
+	fn   func(*tx) error
+	err  error
+	done chan struct{}
+}
+
+// refusal is an error of fn that rolls it back but leaves evidence.
+type refusal struct {
+	cause  *fault.Error
+	record func(*tx) error
+}
+
+func (r *refusal) Error() string { return r.cause.Error() }
+func (r *refusal) Unwrap() error { return r.cause }
+
+// treeState is the head of the log.
+type treeState struct {
+	size   int64
+	root   Hash
+	clock  int64
+	behind bool
+	peaks  []Hash
+}
+
+// tx is the transaction of one batch.
+type tx struct {
+	s     *Store
+	tree  treeState
+	fresh map[string]string // pseudonyms not committed yet
+}
+
+// do hands fn to the writer and waits until it is durable or failed. A context
+// that ends while fn is queued does not abandon it: the caller must know.
+func (s *Store) do(ctx context.Context, name string, fn func(*tx) error) error {
+	if err := s.Err(); err != nil {
+		return err
+	}
+	o := &op{ctx: ctx, fn: fn, done: make(chan struct{})}
+	closed := fault.New(name, fault.Unavailable, "the store is closed")
+	select {
+	case <-s.quit:
+		return closed
+	default:
+	}
+	select {
+	case s.ops <- o:
+	case <-ctx.Done():
+		return fault.Wrap(name, fault.Canceled, ctx.Err())
+	case <-s.quit:
+		return closed
+	}
+	select {
+	case <-o.done:
+	case <-s.done:
+		select {
+		case <-o.done:
+		default:
+			return closed
+		}
+	}
+	return o.err
+}
+
+// run is the writer: it commits whatever has queued up while it was busy.
+func (s *Store) run() {
+	defer close(s.done)
+	for {
+		select {
+		case o := <-s.ops:
+			s.commit(s.collect(o))
+		case <-s.quit:
+			for {
+				select {
+				case o := <-s.ops:
+					s.commit(s.collect(o))
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+func (s *Store) collect(first *op) []*op {
+	batch := append(make([]*op, 0, 16), first)
+	for len(batch) < maxBatch {
+		select {
+		case o := <-s.ops:
+			batch = append(batch, o)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+func (s *Store) commit(batch []*op) {
+	note, size, err := s.transact(batch)
+	for _, o := range batch {
+		if err != nil {
+			o.err = err
+		}
+		close(o.done)
+	}
+	if err == nil && note != nil && s.opt.OnCheckpoint != nil {
+		s.opt.OnCheckpoint(size, note)
+	}
+}
+
+// transact runs a batch in one transaction. Its error concerns all of them:
+// then nothing of the batch is acknowledged.
+func (s *Store) transact(batch []*op) (note []byte, size int64, err error) {
+	if err := s.Err(); err != nil {
+		return nil, 0, err
+	}
+	if err := s.turn.lock(); err != nil {
+		return nil, 0, s.fail(err)
+	}
+	defer func() {
+		if uerr := s.turn.unlock(); uerr != nil && err == nil {
+			err = s.fail(uerr)
+		}
+	}()
+	t := &tx{s: s, fresh: map[string]string{}}
+	if _, err := t.exec(`BEGIN IMMEDIATE`); err != nil {
+		return nil, 0, s.fail(err)
+	}
+	if note, err = t.all(batch); err == nil {
+		_, err = t.exec(`COMMIT`)
+	}
+	if err != nil {
+		// The error may have ended the transaction already; then there is
+		// nothing to roll back and SQLite says so.
+		_, _ = t.exec(`ROLLBACK`)
+		s.tree = treeState{}
+		return nil, 0, s.fail(err)
+	}
+	s.tree = t.tree
+	maps.Copy(s.alias, t.fresh)
+	return note, t.tree.size, nil
+}
+
+func (t *tx) all(batch []*op) (note []byte, err error) {
+	if err := t.begin(); err != nil {
+		return nil, err
+	}
+	start := t.tree
+	for _, o := range batch {
+		if o.ctx.Err() != nil {
+			o.err = fault.Wrap("store.write", fault.Canceled, o.ctx.Err())
+			continue
+		}
+		if err := t.one(o); err != nil {
+			return nil, err
+		}
+	}
+	return t.end(start)
+}
+
+// one runs an op in a savepoint; the error it returns dooms the batch, the
+// op's own error is in op.err.
+func (t *tx) one(o *op) error {
+	err := t.inSavepoint(o.fn)
+	var r *refusal
+	if errors.As(err, &r) && r.record != nil {
+		if rerr := t.inSavepoint(r.record); rerr != nil {
+			err = errors.Join(rerr, err)
+		} else {
+			err = r.cause
+		}
+	}
+	if dooms(err) {
+		return err
+	}
+	o.err = err
+	return nil
+}
+
+func (t *tx) inSavepoint(fn func(*tx) error) error {
+	if _, err := t.exec(`SAVEPOINT one`); err != nil {
+		return &doom{err}
+	}
+	before := t.tree
+	err := fn(t)
+	if dooms(err) {
+		return err
+	}
+	if err != nil {
+		t.tree = before
+		clear(t.fresh) // a pseudonym of an earlier op is found again in its table
+		if _, rerr := t.exec(`ROLLBACK TO one`); rerr != nil {
+			return &doom{rerr}
+		}
+	}
+	if _, rerr := t.exec(`RELEASE one`); rerr != nil {
+		return &doom{rerr}
+	}
+	return err
+}
+
+// begin reads the head. Other processes write too, so the peaks kept in memory
+// count only if they belong to the head that is in the database.
+func (t *tx) begin() error {
+	var root []byte
+	var st treeState
+	if err := t.row(`SELECT size, root, clock, behind FROM head`).Scan(&st.size, &root, &st.clock, &st.behind); err != nil {
+		return err
+	}
+	copy(st.root[:], root)
+	if c := t.s.tree; c.peaks != nil && c.size == st.size && c.root == st.root {
+		st.peaks = c.peaks
+	} else {
+		var err error
+		if st.peaks, err = readPeaks(t.s.opt.Tree, st.size, func(q string, args ...any) scanner { return t.row(q, args...) }); err != nil {
+			return err
+		}
+		if t.s.opt.Tree.Root(st.peaks) != st.root {
+			return fault.New("store.begin", fault.Corrupt, "the stored tree does not have the root that was recorded: the database was changed from outside; run `sallyport verify` and restore a backup")
+		}
+	}
+	t.tree = st
+	return t.checkClock()
+}
+
+// checkClock records that the machine's clock went back. Entries keep the
+// latest time until the clock has caught up.
+func (t *tx) checkClock() error {
+	now := t.s.opt.Now().UnixMicro()
+	switch {
+	case now >= t.tree.clock:
+		t.tree.behind = false
+	case !t.tree.behind && t.tree.clock-now > clockTolerance.Microseconds():
+		t.tree.behind = true
+		data, err := json.Marshal(map[string]any{
+			"alert": "suspicious", "clock": stamp(now), "log": stamp(t.tree.clock),
+			"note": "the clock went back; entries keep the later time until it has caught up",
+		})
+		if err != nil {
+			return err
+		}
+		_, _, err = t.append(entry{kind: "event", row: eventRow{typ: "clock_back", channel: "SYSTEM", level: "warning", data: data}})
+		return err
+	}
+	return nil
+}
+
+// end signs the new head.
+func (t *tx) end(start treeState) ([]byte, error) {
+	if t.tree.size == start.size && t.tree.size == t.s.tree.size {
+		return nil, nil
+	}
+	t.tree.root = t.s.opt.Tree.Root(t.tree.peaks)
+	note, err := t.s.opt.Tree.Sign(t.tree.size, t.tree.root)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := t.exec(`UPDATE head SET size=?, root=?, clock=?, behind=?`, t.tree.size, t.tree.root[:], t.tree.clock, t.tree.behind); err != nil {
+		return nil, err
+	}
+	if _, err := t.exec(`DELETE FROM checkpoints WHERE size > 0 AND kept = 0`); err != nil {
+		return nil, err
+	}
+	_, err = t.exec(`INSERT OR REPLACE INTO checkpoints (size, time, kept, note)
+		VALUES (?1, ?2, ?1/?3 > ?4/?3 OR ?2 - COALESCE((SELECT max(time) FROM checkpoints), 0) > ?5, ?6)`,
+		t.tree.size, t.tree.clock, keepEntries, start.size, keepTime.Microseconds(), note)
+	return note, err
+}
+
+// entry is what one thing that happened leaves in the database.
+type entry struct {
+	kind     string // of the log's entry
+	decision string
+	label    string
+	rules    []string
+	digest   *action.Digest
+	row      eventRow
+}
+
+// eventRow is a row of events before it has an id.
+type eventRow struct {
+	typ, agent, session, channel, level string
+	data                                []byte // JSON
+}
+
+// append writes the event, its entry in the log and what opens the entry's
+// commitments.
+func (t *tx) append(e entry) (leaf, event int64, err error) {
+	t.tree.clock = max(t.tree.clock, t.s.opt.Now().UnixMicro())
+	seq, at := t.tree.size, time.UnixMicro(t.tree.clock).UTC()
+	agent, err := t.pseudonym("agent", e.row.agent)
+	if err != nil {
+		return 0, 0, err
+	}
+	session, err := t.pseudonym("session", e.row.session)
+	if err != nil {
+		return 0, 0, err
+	}
+	when := stamp(t.tree.clock)
+	var salts [32]byte // two of 16 bytes
+	_, _ = rand.Read(salts[:])
+	value, err := rowValue(when, e.row)
+	if err != nil {
+		return 0, 0, err
+	}
+	commit := map[string][32]byte{"row": t.s.opt.Tree.Commit("row", salts[:16], value)}
+	var digest, digestSalt any
+	if e.digest != nil {
+		digest, digestSalt = e.digest[:], salts[16:]
+		commit["action"] = t.s.opt.Tree.Commit("action", salts[16:], e.digest[:])
+	}
+	b, err := t.s.opt.Tree.Leaf(seq, at, e.kind, agent, session, e.decision, e.label, e.rules, commit)
+	if err != nil {
+		return 0, 0, err
+	}
+	stored, peaks, err := t.s.opt.Tree.Grow(seq, t.tree.peaks, b)
+	if err != nil {
+		return 0, 0, err
+	}
+	hashes := make([]byte, 0, len(stored)*32)
+	for _, h := range stored {
+		hashes = append(hashes, h[:]...)
+	}
+	if _, err = t.exec(`INSERT INTO leaves VALUES (?,?,?)`, seq, b, hashes); err != nil {
+		return 0, 0, err
+	}
+	res, err := t.exec(`INSERT INTO events (timestamp, event_type, agent_id, session_id, channel, level, data, leaf) VALUES (?,?,?,?,?,?,?,?)`,
+		when, e.row.typ, e.row.agent, e.row.session, e.row.channel, e.row.level, string(e.row.data), seq)
+	if err != nil {
+		return 0, 0, err
+	}
+	if event, err = res.LastInsertId(); err != nil {
+		return 0, 0, err
+	}
+	if _, err = t.exec(`INSERT INTO openings VALUES (?,?,?,?,?)`, seq, event, salts[:16], digestSalt, digest); err != nil {
+		return 0, 0, err
+	}
+	t.tree.size, t.tree.peaks = seq+1, peaks
+	return seq, event, nil
+}
+
+// rowValue is what the commitment "row" commits to: the event's columns as a
+// canonical JSON list of texts.
+func rowValue(when string, r eventRow) ([]byte, error) {
+	return action.Canonical([]string{when, r.typ, r.agent, r.session, r.channel, r.level, string(r.data)})
+}
+
+// stamp renders microseconds as the events table does.
+func stamp(micros int64) string {
+	return time.UnixMicro(micros).UTC().Format("2006-01-02 15:04:05.000")
+}
+
+// pseudonym gives the random name under which an agent or session appears in
+// the log.
+func (t *tx) pseudonym(kind, name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	key := kind + "\x00" + name
+	if a, ok := t.s.alias[key]; ok {
+		return a, nil
+	}
+	if a, ok := t.fresh[key]; ok {
+		return a, nil
+	}
+	var alias string
+	err := t.row(`SELECT alias FROM pseudonyms WHERE kind=? AND name=?`, kind, name).Scan(&alias)
+	if errors.Is(err, sql.ErrNoRows) {
+		alias = randomHex(8)
+		_, err = t.exec(`INSERT INTO pseudonyms VALUES (?,?,?)`, kind, name, alias)
+	}
+	if err != nil {
+		return "", err
+	}
+	t.fresh[key] = alias
+	return alias, nil
+}
