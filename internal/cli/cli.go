@@ -1,0 +1,102 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+
+	"github.com/alecthomas/kong"
+)
+
+// globals are the flags that every command takes.
+type globals struct {
+	Help    helpFlag `short:"h" help:"Show help for a command and end."`
+	Home    string   `placeholder:"DIR" help:"State directory; default: $SALLYPORT_HOME, else ~/.sallyport."`
+	Config  string   `placeholder:"FILE" help:"Configuration; default: sallyport.yaml beside the agent file, else in the state directory."`
+	JSON    bool     `name:"json" help:"Write JSON with stable names and UTC times instead of text."`
+	NoColor bool     `help:"No colour; also when NO_COLOR is set or output is piped."`
+	Verbose bool     `short:"v" help:"Say more: causes of errors, notices, ids."`
+}
+
+// commands is the tree of commands. The order is the order of the help page.
+type commands struct {
+	globals
+
+	Init   initCmd   `cmd:"" group:"start" help:"Write a commented default configuration and the state directory."`
+	Config configCmd `cmd:"" group:"start" help:"Check, show or describe the configuration."`
+	Models modelsCmd `cmd:"" group:"start" help:"List model names, prices and what each may receive."`
+	Doctor doctorCmd `cmd:"" group:"start" help:"Check this machine, the configuration and the permissions."`
+
+	Logs    logsCmd    `cmd:"" group:"watch" help:"Show the readable log."`
+	Reports reportsCmd `cmd:"" group:"watch" help:"List and show the security reports."`
+
+	Version    versionCmd    `cmd:"" group:"other" help:"Show the version."`
+	Completion completionCmd `cmd:"" group:"other" help:"Write a completion script for bash, zsh or fish."`
+	Man        manCmd        `cmd:"" group:"other" help:"Write the manual page."`
+	HelpCmd    topicCmd      `cmd:"" name:"help" group:"other" help:"Explain a command or a topic: exit-codes, environment, files."`
+}
+
+// groups order the help page.
+var groups = []kong.Group{
+	{Key: "start", Title: "Start:"},
+	{Key: "watch", Title: "Watch:"},
+	{Key: "steer", Title: "Steer:"},
+	{Key: "prove", Title: "Rules and proof:"},
+	{Key: "other", Title: "Other:"},
+}
+
+const runName = "run <path>"
+
+const description = `Runs AI agents behind one guarded door: each effect is judged by policy, confined by the kernel and recorded in a log that verifies offline.
+
+First run: sallyport run examples/nightwatch.yaml --once`
+
+// Run runs one command line: args without the program's name, environ as
+// NAME=value. It gives the exit code and never ends the process.
+func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, environ []string) int {
+	var tree commands
+	c := &call{ctx: ctx, in: stdin, out: stdout, err: stderr, environ: environ, flags: &tree.globals}
+	parser, err := newParser(&tree, c)
+	if err != nil {
+		return c.fail(err)
+	}
+	c.parser = parser
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	parsed, err := parser.Parse(args)
+	if errors.Is(err, errHelpShown) {
+		return exitOK
+	}
+	if err != nil {
+		// The flag may stand behind the mistake: look for it in the words.
+		for _, a := range args {
+			tree.JSON = tree.JSON || a == "--json"
+		}
+		return c.fail(usageError(err))
+	}
+	c.command = parsed.Command()
+	c.look()
+	if c.command != runName { // a run handles the key itself: the first press ends a command, not the run
+		var stop context.CancelFunc
+		c.ctx, stop = signal.NotifyContext(ctx, os.Interrupt)
+		defer stop()
+	}
+	if err := parsed.Run(c); err != nil && !errors.Is(err, io.ErrClosedPipe) {
+		return c.fail(err)
+	}
+	return exitOK
+}
+
+func newParser(tree *commands, c *call) (*kong.Kong, error) {
+	return kong.New(tree,
+		kong.Name("sallyport"), kong.Description(description),
+		kong.Writers(c.out, c.err), kong.NoDefaultHelp(),
+		kong.ExplicitGroups(groups),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
+		kong.Exit(func(int) {}), // help is an error here (errHelpShown), so nothing exits
+		kong.Bind(c),
+	)
+}
