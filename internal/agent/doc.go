@@ -1,0 +1,27 @@
+// Package agent runs one configured agent: it alternates between the operator's
+// debug prompt and the model, turns a model's reply into commands, and sends
+// every effect (a context, a session, a model call, a command) through the
+// gate.
+//
+// How a run goes. agent.spawn makes a context with a label and a ceiling,
+// session.start opens the shell's session, then turns follow: the transcript
+// and a prompt go to the model, its reply is split, built-ins are carried out
+// here and everything else is one exec on the session. `endsession` saves a
+// note and starts the next context in the same session.
+//
+// Invariants:
+//   - nothing the model writes is expanded by a shell, except the script that
+//     passes the gate as an exec;
+//   - a failed model call leaves the transcript as it was;
+//   - a reply that was cut at its output limit is not run, for half a command
+//     can mean the opposite of the whole;
+//   - a line of command output never looks like the prompt, the operator's
+//     message or the session note: such lines are indented by one blank;
+//   - the operator's debug input and its output never enter the transcript,
+//     except what `talk` says;
+//   - a context whose transcript has reached the token limit gets no more model
+//     calls;
+//   - whatever was started is settled, also after Ctrl-C.
+//
+// It imports vocabulary, gate and the llm wire types. Only app imports it.
+package agent

@@ -1,0 +1,34 @@
+package agent
+
+import "sallyport/internal/llm/token"
+
+// Internals for the tests of package agent_test.
+var (
+	Foreign    = foreign
+	Cut        = cut
+	Passed     = passed
+	Unusable   = unusable
+	ParsePause = parsePause
+	Count      = token.Estimate
+	Unquote    = unquote
+)
+
+// Piece is a step of a reply as the tests see it.
+type Piece struct {
+	Kind       string
+	Text, Rest string
+}
+
+// SplitReply splits once.
+func SplitReply(reply, user, cwd string) Piece {
+	p := split(reply, prompts{user, "sallyport"}, cwd)
+	return Piece{[]string{"none", "command", "prompt", "stray"}[p.kind], p.text, p.rest}
+}
+
+// Prompt makes a model prompt.
+func Prompt(user, cwd string, used, limit int) string {
+	return prompts{user, "sallyport"}.model(cwd, used, limit)
+}
+
+// PromptsOf makes the prompts of a user.
+func PromptsOf(user string) prompts { return prompts{user, "sallyport"} }
