@@ -1,0 +1,298 @@
+// Package collect gathers the facts an audit needs and a sandboxed session must
+// not reach by itself: whose process owns a socket, what the firewall holds,
+// which accounts have no password, where keys lie about.
+//
+// It runs as the supervisor, before the sandbox starts, and writes one file per
+// fact into a directory that the sandbox mounts read-only. Invariants: a secret's
+// value is never written, only its path and kind; every text that came from the
+// host is reduced to printable ASCII without tabs, so a row stays a row; what
+// could not be read is stated in coverage.tsv and its file is left out; the whole
+// takes at most Options.Timeout, and no file exceeds 1 MiB.
+//
+// It may be imported by app and by sandbox; it imports fault and the standard
+// library, and like the rest of the sandbox it may start programs.
+package collect
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"time"
+
+	"sallyport/internal/fault"
+)
+
+// The states of one collector, as coverage.tsv has them.
+const (
+	StateOK           = "ok"            // everything was read
+	StatePartial      = "partial"       // some of it was closed to this user, or too large
+	StateUnreadable   = "unreadable"    // nothing was read, though it is there
+	StateNotInstalled = "not-installed" // there is nothing of the kind on this host
+)
+
+// Limits that keep a hostile or huge host from growing the facts without bound.
+const (
+	DefaultTimeout = 10 * time.Second
+	maxFile        = 1 << 20 // bytes per fact file
+	maxField       = 200     // characters per field
+)
+
+// Options say what to read. The zero value reads this host.
+type Options struct {
+	Root    string        // directory that stands for /; default "/"; elsewhere no program is started
+	Timeout time.Duration // for everything together; default and maximum DefaultTimeout
+}
+
+// State is what became of one collector.
+type State struct {
+	Name   string // "sockets"; its file is sockets.tsv (or .txt)
+	State  string // one of the State constants
+	Detail string // one clause; for lists the days since the last update
+}
+
+// Summary tells what was collected, in the order of coverage.tsv.
+type Summary struct {
+	Collectors []State
+	Elapsed    time.Duration
+}
+
+// host is what a collector reads from.
+type host struct {
+	root string
+}
+
+func (h host) path(p string) string { return filepath.Join(h.root, p) }
+
+// live reports whether root is the running system itself.
+func (h host) live() bool { return h.root == "/" }
+
+// fact is one collector's yield: a file's rows or text, and its states.
+type fact struct {
+	file   string
+	body   []byte
+	states []State
+}
+
+// rows builds a tab-separated body whose fields cannot break out of their place.
+type rows struct {
+	b       strings.Builder
+	cut     bool
+	partial string
+}
+
+func (r *rows) add(fields ...string) {
+	if r.b.Len() > maxFile-maxField*len(fields) {
+		r.cut = true
+		return
+	}
+	for i, f := range fields {
+		if i > 0 {
+			r.b.WriteByte('\t')
+		}
+		r.b.WriteString(clean(f))
+	}
+	r.b.WriteByte('\n')
+}
+
+// state is ok, or partial when something was closed or left out.
+func (r *rows) state(name string) State {
+	switch {
+	case r.cut:
+		return State{name, StatePartial, "more rows than fit"}
+	case r.partial != "":
+		return State{name, StatePartial, r.partial}
+	}
+	return State{name, StateOK, ""}
+}
+
+// clean reduces host text to printable ASCII without tabs, bounded in length.
+func clean(s string) string {
+	if len(s) > maxField {
+		s = s[:maxField]
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// collectors lists every collector with the names it answers for.
+func collectors() []struct {
+	names []string
+	run   func(context.Context, host) fact
+} {
+	return []struct {
+		names []string
+		run   func(context.Context, host) fact
+	}{
+		{[]string{"sockets", "owners"}, sockets},
+		{[]string{"unix"}, unixSockets},
+		{[]string{"firewall"}, firewall},
+		{[]string{"secrets"}, secrets},
+		{[]string{"accounts"}, accounts},
+		{[]string{"updates", "lists"}, updates},
+		{[]string{"sysctl"}, sysctl},
+		{[]string{"roots"}, roots},
+		{[]string{"live"}, live},
+	}
+}
+
+// live states whether the session will see the same sockets as the collector.
+func live(_ context.Context, h host) fact {
+	if h.live() {
+		return fact{states: []State{{"live", StateOK, ""}}}
+	}
+	return fact{states: []State{{"live", StateNotInstalled, "the facts describe another host"}}}
+}
+
+// Collect writes the fact files, mode 0444, into dir, which must exist. An error
+// means that dir cannot be written; whatever the host refuses is no error but a
+// state in the summary and in coverage.tsv.
+func Collect(ctx context.Context, dir string, o Options) (Summary, error) {
+	start := time.Now()
+	if o.Root == "" {
+		o.Root = "/"
+	}
+	if o.Timeout <= 0 || o.Timeout > DefaultTimeout {
+		o.Timeout = DefaultTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	h := host{root: filepath.Clean(o.Root)}
+	all := collectors()
+	results := make([]chan fact, len(all))
+	for i := range all {
+		// Buffered: a collector stuck in a dead file system finds a place to put
+		// its answer when nobody waits any more.
+		results[i] = make(chan fact, 1)
+		go func() { results[i] <- all[i].run(ctx, h) }()
+	}
+	var sum Summary
+	for i := range all {
+		var f fact
+		select {
+		case f = <-results[i]:
+		case <-ctx.Done():
+			for _, n := range all[i].names {
+				f.states = append(f.states, State{n, StateUnreadable, "not finished in time"})
+			}
+		}
+		if f.file != "" && f.body != nil {
+			if err := write(dir, f.file, f.body); err != nil {
+				return sum, err
+			}
+		}
+		sum.Collectors = append(sum.Collectors, f.states...)
+	}
+	var cov rows
+	for _, s := range sum.Collectors {
+		cov.add(s.Name, s.State, s.Detail)
+	}
+	sum.Elapsed = time.Since(start)
+	return sum, write(dir, "coverage.tsv", []byte(cov.b.String()))
+}
+
+// write puts a whole file in place, readable by every uid a sandbox may use.
+func write(dir, name string, body []byte) error {
+	const op = "collect.write"
+	tmp, err := os.CreateTemp(dir, "."+name+"-*")
+	if err != nil {
+		return fault.Wrap(op, fault.Internal, err)
+	}
+	defer func() { _ = os.Remove(tmp.Name()) }() // gone already when the rename worked
+	_, err = tmp.Write(body)
+	if err == nil {
+		err = tmp.Chmod(0o444)
+	}
+	if cerr := tmp.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(tmp.Name(), filepath.Join(dir, name))
+	}
+	return fault.Wrap(op, fault.Internal, err)
+}
+
+// sysctlKeys are the kernel settings the checks judge.
+func sysctlKeys() []string {
+	return []string{
+		"fs.protected_fifos", "fs.protected_hardlinks", "fs.protected_regular", "fs.protected_symlinks", "fs.suid_dumpable",
+		"kernel.core_pattern", "kernel.dmesg_restrict", "kernel.kptr_restrict", "kernel.modprobe", "kernel.randomize_va_space",
+		"kernel.unprivileged_bpf_disabled", "kernel.yama.ptrace_scope",
+		"net.ipv4.conf.all.accept_redirects", "net.ipv4.conf.all.accept_source_route", "net.ipv4.conf.all.send_redirects",
+		"net.ipv4.ip_forward", "net.ipv4.tcp_syncookies", "net.ipv6.conf.all.accept_redirects",
+	}
+}
+
+func sysctl(_ context.Context, h host) fact {
+	var r rows
+	n := 0
+	for _, k := range sysctlKeys() {
+		b, err := os.ReadFile(h.path("/proc/sys/" + strings.ReplaceAll(k, ".", "/")))
+		switch {
+		case err == nil:
+			n++
+			r.add(k, strings.Join(strings.Fields(string(b)), " "))
+		case !os.IsNotExist(err):
+			r.partial = "some keys are closed to this user"
+		}
+	}
+	if n == 0 {
+		return fact{states: []State{{"sysctl", StateUnreadable, "no key below /proc/sys could be read"}}}
+	}
+	return fact{"sysctl.tsv", []byte(r.b.String()), []State{r.state("sysctl")}}
+}
+
+// roots lists the directories whose file modes are worth a walk: the usual ones
+// and every other local disk.
+func roots(_ context.Context, h host) fact {
+	list := []string{"/etc", "/usr", "/opt", "/srv", "/home", "/root", "/var", "/boot"}
+	if b, err := os.ReadFile(h.path("/proc/self/mounts")); err == nil && h.live() {
+		for _, line := range strings.Split(string(b), "\n") {
+			f := strings.Fields(line)
+			if len(f) > 2 && localDisk(f[2]) && f[1] != "/" && !strings.HasPrefix(f[1], "/var/lib/") && !strings.Contains(f[1], `\`) {
+				list = append(list, f[1])
+			}
+		}
+	}
+	sort.Strings(list)
+	var r rows
+	seen := ""
+	for _, d := range list {
+		st, err := os.Stat(h.path(d))
+		if err != nil || !st.IsDir() || d == seen {
+			continue
+		}
+		seen = d
+		r.add(d)
+	}
+	return fact{"roots.txt", []byte(r.b.String()), []State{r.state("roots")}}
+}
+
+func localDisk(fs string) bool {
+	switch fs {
+	case "ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "jfs", "reiserfs", "bcachefs":
+		return true
+	}
+	return false
+}
+
+// octal renders permission bits with set-id and sticky, as stat(1) does.
+func octal(m os.FileMode) string {
+	n := uint32(m.Perm())
+	if m&os.ModeSetuid != 0 {
+		n |= 0o4000
+	}
+	if m&os.ModeSetgid != 0 {
+		n |= 0o2000
+	}
+	if m&os.ModeSticky != 0 {
+		n |= 0o1000
+	}
+	return fmt.Sprintf("%03o", n)
+}

@@ -1,0 +1,57 @@
+// Package sandbox runs commands of an agent that is not trusted, bounded by the
+// kernel, and gives back what they printed.
+//
+// It may be imported by app and cli only. It imports fault and the system call
+// package. It and no other room starts processes or makes raw system calls.
+//
+// # Processes
+//
+// Three kinds of process take part. The supervisor is the program itself. The
+// stage is the same program, re-executed under another name (MaybeInit), in new
+// namespaces; it builds the view, forks payloads and reaps them, and is process
+// 1 of its PID namespace, so that its end is the end of everything. A payload
+// is a bash, or what that bash starts.
+//
+// # Order of operations
+//
+//  1. The supervisor checks the Spec and resolves every path. As root it makes
+//     id-mapped mounts of the writable directories, which only it can.
+//  2. It makes what cgroups it can, starts the stage with an empty environment
+//     in new user, mount, PID, IPC and UTS namespaces (and an empty network
+//     namespace for the workspace view), and puts it into the cgroups.
+//  3. The stage marks every descriptor close-on-exec, becomes non-dumpable, opens
+//     each source without following links, and builds the view from descriptors.
+//  4. An ordinary user's stage executes itself again: only exec takes the
+//     namespace's capabilities from every thread. Root's changes its uid.
+//  5. One locked thread drops capabilities and the bounding set, sets
+//     no_new_privs, enters Landlock and loads the seccomp filter. Payloads are
+//     forked from that thread alone: between fork and exec nothing is freer.
+//  6. A bash is started with its standard input, output and frame pipe, and its
+//     resource limits are set before the first script is sent.
+//
+// # The auditor's view
+//
+// The host's file tree read-only, with its owners and modes; the host's network
+// namespace, for ss and ip, without the system calls to connect or listen. The
+// payload lives in a PID namespace of its own but sees the host's /proc: ps and
+// ss show the host, no host process can be named in a signal or a trace, and
+// nothing the payload starts can outlive it. The price is that $$ and the
+// numbers in /proc differ for the payload's own processes. Secrets are covered
+// by empty files of the same owner and mode. As root the payload has a uid of
+// its own and CAP_DAC_READ_SEARCH, which reads and changes nothing; as an
+// ordinary user it has that user's rights to read, groups included.
+//
+// # Invariants
+//
+//   - A payload never has uid 0, nor a capability that changes anything.
+//   - No environment variable, descriptor or terminal of the supervisor reaches it.
+//   - No weaker tier is entered unless the Spec allows it, and the Report says which.
+//   - The stage ends when the supervisor does, however that ends.
+//   - What a payload prints cannot be taken for the end of a command. The shell
+//     process is the agent's: it can lie about its own exit status, and about
+//     nothing else.
+//   - Memory for output, frames and state is bounded whatever a payload writes.
+//
+// Absent on purpose: a way to run without a sandbox, a way to add rights to a
+// running one, a connection to the network.
+package sandbox

@@ -1,0 +1,479 @@
+package sandbox
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// stageName is argv[0] of a re-executed stage. Anybody may start the program
+// under this name; without the control socket the stage only exits.
+const stageName = "sallyport-sandbox-stage"
+
+// Descriptors of a stage.
+const (
+	fdControl = 3
+	fdConfig  = 4
+	fdMounts  = 5 // first idmapped mount
+)
+
+// MaybeInit must be the first call of main and TestMain. In a process that is
+// a sandbox's inside stage it runs that stage and never returns; in any other
+// it does nothing.
+func MaybeInit() {
+	if len(os.Args) == 0 || os.Args[0] != stageName {
+		return
+	}
+	os.Exit(runStage())
+}
+
+// stage is the process between supervisor and payload. In the full tier it is
+// PID 1 of the sandbox's PID namespace: when it ends, everything ends.
+type stage struct {
+	c       *stageConfig
+	conf    *os.File
+	ctl     *net.UnixConn
+	ruleset *ruleset
+	done    []Primitive
+	notes   []string
+	spawns  chan spawnJob
+
+	mu     sync.Mutex  // held over fork and over wait, so that no status is lost
+	shells map[int]int // pid -> shell id
+	sendMu sync.Mutex
+}
+
+func runStage() int {
+	// Nothing that leaked into the supervisor may reach a payload; the stage's
+	// own runtime may already use some descriptors, so they are marked, not closed.
+	if err := unix.CloseRange(fdControl, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return 111
+	}
+	ctl, err := connFromFD(fdControl, "control")
+	if err != nil {
+		return 112
+	}
+	s := &stage{ctl: ctl, spawns: make(chan spawnJob), shells: map[int]int{}}
+	// caught, not ignored: an ignored signal would stay ignored in every payload
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE, unix.SIGTSTP)
+	if err := s.setUp(); err != nil {
+		var se *stepError
+		if !errors.As(err, &se) {
+			se = &stepError{Primitive: "stage", Detail: err.Error()}
+		}
+		_ = s.send(event{Ev: evFailed, Step: se})
+		return 1
+	}
+	if err := s.send(event{Ev: evReady, Primitives: s.done, Notes: s.notes, Pid: selfPid()}); err != nil {
+		return 1
+	}
+	go s.reap()
+	s.serve()
+	s.endAll()
+	return 0
+}
+
+// selfPid is this process's number in the mounted /proc, which in the auditor's
+// view is the host's.
+func selfPid() int {
+	l, err := os.Readlink("/proc/self")
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.Atoi(l)
+	return n
+}
+
+func (s *stage) send(e event) error {
+	s.sendMu.Lock()
+	defer s.sendMu.Unlock()
+	return sendPacket(s.ctl, e)
+}
+
+// setUp does everything up to the first payload, in this order: read the
+// configuration, build the view, load the Landlock ruleset's paths, restrict
+// the one thread that forks payloads, give up this process's own rights.
+func (s *stage) setUp() error {
+	s.conf = os.NewFile(fdConfig, "config")
+	b, err := io.ReadAll(s.conf)
+	if err != nil {
+		return fmt.Errorf("read configuration: %w", err)
+	}
+	s.c = new(stageConfig)
+	if err := json.Unmarshal(b, s.c); err != nil {
+		return fmt.Errorf("read configuration: %w", err)
+	}
+	s.done, s.notes = s.c.Done, s.c.Notes
+	if err := prctl(unix.PR_SET_DUMPABLE, 0); err != nil {
+		return err
+	}
+	if s.c.Tier == TierFull && !s.c.Second {
+		if err := s.buildView(); err != nil {
+			return err
+		}
+		if !s.c.Root {
+			return s.second()
+		}
+	}
+	if s.c.Tier == TierLandlock {
+		if err := prctl(unix.PR_SET_CHILD_SUBREAPER, 1); err != nil {
+			return step("subreaper", err)
+		}
+	}
+	return s.confine()
+}
+
+func (s *stage) achieved(name, detail string) {
+	s.done = append(s.done, Primitive{Name: name, OK: true, Detail: detail})
+}
+
+// buildView makes the mounts of the full tier.
+func (s *stage) buildView() error {
+	m := &mounter{c: s.c}
+	var err error
+	unix.Umask(0)
+	if s.c.Spec.View == ViewWorkspace {
+		if err = loopbackUp(); err != nil {
+			return step("net-namespace", err)
+		}
+		err = m.workspace()
+	} else {
+		err = m.auditor()
+	}
+	unix.Umask(0o022)
+	if err != nil {
+		return step("mount-namespace", err)
+	}
+	s.notes = append(s.notes, m.notes...)
+	s.achieved("user-namespace", "created")
+	s.achieved("mount-namespace", s.c.Spec.View+" view mounted")
+	s.achieved("pid-namespace", "the stage is its process 1")
+	return nil
+}
+
+// loopbackUp raises lo in the empty network namespace.
+func loopbackUp() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("socket: %w", err)
+	}
+	defer unix.Close(fd)
+	ifr, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	ifr.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr); err != nil {
+		return fmt.Errorf("raise lo: %w", err)
+	}
+	return nil
+}
+
+// second executes the same program again. For a user other than 0 that is the
+// one way to take the namespace's capabilities from every thread at once.
+func (s *stage) second() error {
+	s.c.Second, s.c.Done, s.c.Notes = true, s.done, s.notes
+	if err := writeConfig(s.conf, s.c); err != nil {
+		return err
+	}
+	if err := prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL); err != nil {
+		return err
+	}
+	// exec by the locked main thread; the two descriptors must survive it
+	f, err := s.ctl.File()
+	if err != nil {
+		return err
+	}
+	ctl := int(f.Fd())
+	if err := unix.Dup3(ctl, fdControl, 0); err != nil && ctl != fdControl {
+		return err
+	}
+	for _, fd := range []int{fdControl, fdConfig} {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("execute second image: %w", syscall.Exec("/proc/self/exe", []string{stageName}, os.Environ()))
+}
+
+// confine prepares the ruleset and filter, starts the restricted thread and
+// gives up this process's own rights.
+func (s *stage) confine() error {
+	abi, err := landlockABI()
+	if err != nil {
+		if s.c.Tier == TierLandlock {
+			return &stepError{Primitive: "landlock", Detail: err.Error(), Remedy: remedyFor("landlock")}
+		}
+		s.notes = append(s.notes, "Landlock is not available: the mounts are the only layer that keeps host files read-only.")
+	} else {
+		if s.ruleset, err = s.rules(abi); err != nil {
+			return step("landlock", err)
+		}
+		s.achieved("landlock", fmt.Sprintf("ABI %d", abi))
+		if abi < 6 && s.c.Tier == TierLandlock {
+			s.notes = append(s.notes, "Signals and abstract sockets are not scoped: Landlock ABI 6 is needed.")
+		}
+	}
+	if s.c.Root {
+		if err := syscall.Setgroups(nil); err != nil {
+			return step("user-namespace", fmt.Errorf("setgroups: %w", err))
+		}
+		if err := syscall.Setresgid(s.c.GID, s.c.GID, s.c.GID); err != nil {
+			return step("user-namespace", fmt.Errorf("setresgid: %w", err))
+		}
+	}
+	ready := make(chan error)
+	go s.spawner(ready)
+	if err := <-ready; err != nil {
+		return err
+	}
+	s.achieved("seccomp", "filter loaded")
+	if s.c.Root {
+		if err := dropProcess(s.c.UID); err != nil {
+			return err
+		}
+	}
+	return prctl(unix.PR_SET_DUMPABLE, 0) // a change of uid may have reset it
+}
+
+func (s *stage) rules(abi int) (*ruleset, error) {
+	auditor := s.c.Spec.View == ViewAuditor
+	r, err := newRuleset(abi, auditor || s.c.Tier == TierLandlock)
+	if err != nil {
+		return nil, err
+	}
+	if s.c.Tier == TierFull {
+		return r, r.fullRules(s.c)
+	}
+	return r, s.landlockTierRules(r)
+}
+
+// spawnJob asks the restricted thread for a payload process.
+type spawnJob struct {
+	argv  []string
+	files []uintptr
+	reply chan spawnReply
+}
+
+type spawnReply struct {
+	pid int
+	err error
+}
+
+// spawner owns the thread all payloads are forked from. The thread takes on
+// every restriction and keeps it; a child inherits them, and there is no moment
+// between fork and exec in which a payload would be freer than this thread.
+func (s *stage) spawner(ready chan<- error) {
+	runtime.LockOSThread() // never unlocked: the thread is poisoned for good
+	err := func() error {
+		readAll := s.c.Spec.View == ViewAuditor
+		if err := dropThread(s.c.Root, s.c.UID, readAll); err != nil {
+			return step("capabilities", err)
+		}
+		if s.ruleset != nil {
+			if err := s.ruleset.restrictThread(); err != nil {
+				return step("landlock", err)
+			}
+		}
+		if err := loadFilter(buildFilter(s.c.Spec.View, s.c.Tier)); err != nil {
+			return step("seccomp", err)
+		}
+		return nil
+	}()
+	ready <- err
+	if err != nil {
+		return
+	}
+	for j := range s.spawns {
+		pid, err := syscall.ForkExec(j.argv[0], j.argv, &syscall.ProcAttr{
+			Dir: "/", Env: s.c.Spec.Env, Files: j.files, Sys: &syscall.SysProcAttr{Setsid: true},
+		})
+		j.reply <- spawnReply{pid, err}
+	}
+}
+
+// serve handles requests until the supervisor closes its end, which the kernel
+// does for it when it dies.
+func (s *stage) serve() {
+	for {
+		var r request
+		fds, err := recvPacket(s.ctl, &r)
+		if err != nil {
+			return
+		}
+		switch r.Op {
+		case opSpawn:
+			s.spawn(r, fds)
+		case opSignal:
+			s.signal(r)
+		}
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+	}
+}
+
+func (s *stage) spawn(r request, fds []int) {
+	files := make([]uintptr, len(fds))
+	for i, fd := range fds {
+		unix.CloseOnExec(fd)
+		files[i] = uintptr(fd)
+	}
+	j := spawnJob{argv: r.Argv, files: files, reply: make(chan spawnReply, 1)}
+	s.mu.Lock()
+	s.spawns <- j
+	got := <-j.reply
+	if got.err == nil {
+		s.shells[got.pid] = r.ID
+	}
+	s.mu.Unlock()
+	e := event{Ev: evSpawned, ID: r.ID}
+	if got.err == nil {
+		got.err = s.limitProcess(got.pid)
+	}
+	if got.err != nil {
+		e.Error = got.err.Error()
+		if got.pid > 0 {
+			_ = unix.Kill(got.pid, unix.SIGKILL)
+		}
+	}
+	_ = s.send(e)
+}
+
+// limitProcess sets a shell's resource limits. It runs before the supervisor
+// sends the first script, so nothing of the agent's has run without them.
+func (s *stage) limitProcess(pid int) error {
+	l := s.c.Spec.Limits
+	for _, r := range []struct {
+		name     string
+		resource int
+		value    uint64
+	}{
+		{"core", unix.RLIMIT_CORE, 0},
+		{"nproc", unix.RLIMIT_NPROC, uint64(s.c.NProc)},
+		{"fsize", unix.RLIMIT_FSIZE, uint64(l.FileSize)},
+		{"cpu", unix.RLIMIT_CPU, uint64(l.CPUSeconds)},
+		{"data", unix.RLIMIT_DATA, uint64(l.Memory)},
+		{"memlock", unix.RLIMIT_MEMLOCK, 1 << 20},
+		{"msgqueue", unix.RLIMIT_MSGQUEUE, 1 << 20},
+	} {
+		var old unix.Rlimit
+		if err := unix.Prlimit(pid, r.resource, nil, &old); err != nil {
+			return fmt.Errorf("prlimit %s: %w", r.name, err)
+		}
+		v := min(r.value, old.Max)
+		if err := unix.Prlimit(pid, r.resource, &unix.Rlimit{Cur: v, Max: v}, nil); err != nil {
+			return fmt.Errorf("prlimit %s: %w", r.name, err)
+		}
+	}
+	return nil
+}
+
+// reap collects every process that ends, orphans of the payload included.
+func (s *stage) reap() {
+	ch := make(chan os.Signal, 1)
+	signal.Notify(ch, unix.SIGCHLD)
+	for {
+		s.mu.Lock()
+		var ws unix.WaitStatus
+		pid, err := unix.Wait4(-1, &ws, unix.WNOHANG, nil)
+		id, shell := s.shells[pid]
+		if pid > 0 {
+			delete(s.shells, pid)
+		}
+		s.mu.Unlock()
+		if shell {
+			_ = s.send(event{Ev: evExit, ID: id, Status: int(ws)})
+		}
+		if err == nil && pid > 0 || err == unix.EINTR {
+			continue
+		}
+		<-ch
+	}
+}
+
+func (s *stage) signal(r request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for pid, id := range s.shells {
+		if id != r.ID {
+			continue
+		}
+		sig := syscall.Signal(r.Sig)
+		switch r.Scope {
+		case scopeGroup:
+			_ = syscall.Kill(-pid, sig)
+		case scopeDescendants, scopeShell:
+			if r.Scope == scopeShell {
+				_ = syscall.Kill(pid, sig)
+			}
+			s.killBelow(pid, sig)
+		}
+	}
+}
+
+// killBelow signals every descendant of shell. Orphans of the shell belong to
+// the stage; when there is one shell only they are meant too.
+func (s *stage) killBelow(shell int, sig syscall.Signal) {
+	deadline := time.Now().Add(500 * time.Millisecond)
+	for {
+		pids := descendants(shell, len(s.shells) == 1)
+		if len(pids) == 0 {
+			return
+		}
+		for _, pid := range pids {
+			_ = syscall.Kill(pid, sig)
+		}
+		// only a kill is repeated, to catch what was forked meanwhile
+		if sig != unix.SIGKILL || time.Now().After(deadline) {
+			return
+		}
+		for {
+			var ws unix.WaitStatus
+			if pid, _ := unix.Wait4(-1, &ws, unix.WNOHANG, nil); pid <= 0 {
+				break
+			} else if id, ok := s.shells[pid]; ok {
+				delete(s.shells, pid)
+				_ = s.send(event{Ev: evExit, ID: id, Status: int(ws)})
+			}
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// endAll ends every process below the stage. In a PID namespace the kernel
+// does that at exit; kill makes it prompt in both tiers.
+func (s *stage) endAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.c.Tier == TierFull {
+		_ = syscall.Kill(-1, unix.SIGKILL)
+		return
+	}
+	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		pids := descendants(os.Getpid(), false)
+		if len(pids) == 0 {
+			return
+		}
+		for _, pid := range pids {
+			_ = syscall.Kill(pid, unix.SIGKILL)
+		}
+		var ws unix.WaitStatus
+		for {
+			if pid, _ := unix.Wait4(-1, &ws, unix.WNOHANG, nil); pid <= 0 {
+				break
+			}
+		}
+	}
+}

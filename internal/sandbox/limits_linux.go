@@ -1,0 +1,262 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// cgroups is what could be made of the host's cgroup trees for one sandbox.
+// Version 2 is used where the supervisor's own group is delegated or it is
+// root; version 1 where it is root. What is missing is said in lines.
+type cgroups struct {
+	dirs   []string // to be removed at the end
+	procs  []string // cgroup.procs files the stage is put into
+	kill   string   // cgroup.kill, if any
+	memory bool
+	pids   bool
+	why    string // why a controller is missing
+}
+
+// newCgroups makes what it can; it never fails, it reports.
+func newCgroups(name string, l Limits) *cgroups {
+	g := &cgroups{}
+	mounts, err := cgroupMounts()
+	if err != nil {
+		g.why = err.Error()
+		return g
+	}
+	own := ownCgroups()
+	if root, ok := mounts["v2"]; ok {
+		g.makeV2(filepath.Join(root, own[""], "sallyport-"+name), l)
+	}
+	if path, ok := mounts["memory"]; ok && !g.memory {
+		g.memory = g.makeV1(filepath.Join(path, own["memory"], "sallyport-"+name), [][2]string{
+			{"memory.limit_in_bytes", strconv.FormatInt(l.Memory, 10)},
+		}, [][2]string{{"memory.memsw.limit_in_bytes", strconv.FormatInt(l.Memory, 10)}})
+	}
+	if path, ok := mounts["pids"]; ok && !g.pids {
+		g.pids = g.makeV1(filepath.Join(path, own["pids"], "sallyport-"+name), [][2]string{{"pids.max", strconv.Itoa(l.Pids + stageThreads)}}, nil)
+	}
+	return g
+}
+
+// stageThreads is how many threads of the stage itself share the pids cgroup.
+const stageThreads = 32
+
+func (g *cgroups) fail(err error) bool {
+	if g.why == "" {
+		g.why = err.Error()
+	}
+	return false
+}
+
+func (g *cgroups) makeV2(dir string, l Limits) {
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		g.fail(err)
+		return
+	}
+	g.dirs = append(g.dirs, dir)
+	g.procs = append(g.procs, filepath.Join(dir, "cgroup.procs"))
+	if _, err := os.Stat(filepath.Join(dir, "cgroup.kill")); err == nil {
+		g.kill = filepath.Join(dir, "cgroup.kill")
+	}
+	set := func(file, value string) bool {
+		if err := writeFile(filepath.Join(dir, file), value); err != nil {
+			return g.fail(err)
+		}
+		return true
+	}
+	g.memory = set("memory.max", strconv.FormatInt(l.Memory, 10))
+	if g.memory {
+		_ = set("memory.swap.max", "0")
+	}
+	g.pids = set("pids.max", strconv.Itoa(l.Pids+stageThreads))
+}
+
+func (g *cgroups) makeV1(dir string, must, may [][2]string) bool {
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return g.fail(err)
+	}
+	g.dirs = append(g.dirs, dir)
+	for _, kv := range must {
+		if err := writeFile(filepath.Join(dir, kv[0]), kv[1]); err != nil {
+			return g.fail(err)
+		}
+	}
+	for _, kv := range may {
+		_ = writeFile(filepath.Join(dir, kv[0]), kv[1])
+	}
+	g.procs = append(g.procs, filepath.Join(dir, "cgroup.procs"))
+	return true
+}
+
+// writeFile writes to an existing control file; it creates nothing.
+func writeFile(path, value string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(value)
+	return errors.Join(err, f.Close())
+}
+
+// admit moves the stage into the groups. A group it cannot enter bounds nothing.
+func (g *cgroups) admit(pid int) {
+	for _, p := range g.procs {
+		if err := writeFile(p, strconv.Itoa(pid)); err != nil {
+			g.fail(err)
+			switch {
+			case strings.Contains(p, "/memory/"):
+				g.memory = false
+			case strings.Contains(p, "/pids/"):
+				g.pids = false
+			default:
+				g.memory, g.pids, g.kill = false, false, ""
+			}
+		}
+	}
+}
+
+func (g *cgroups) killAll() {
+	if g.kill != "" {
+		_ = writeFile(g.kill, "1")
+	}
+}
+
+// remove deletes the groups once their processes are gone; the kernel may need
+// a moment to see that.
+func (g *cgroups) remove() error {
+	var errs []error
+	for _, d := range g.dirs {
+		var err error
+		for range 200 {
+			if err = unix.Rmdir(d); err != unix.EBUSY {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if err != nil && err != unix.ENOENT {
+			errs = append(errs, fmt.Errorf("remove cgroup %s: %w", d, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// cgroupMounts maps a version 1 controller's name, or "v2", to its mountpoint.
+func cgroupMounts() (map[string]string, error) {
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]string{}
+	for line := range strings.Lines(string(b)) {
+		left, right, ok := strings.Cut(strings.TrimSpace(line), " - ")
+		l, r := strings.Fields(left), strings.Fields(right)
+		if !ok || len(l) < 5 || len(r) < 3 {
+			continue
+		}
+		switch r[0] {
+		case "cgroup2":
+			out["v2"] = l[4]
+		case "cgroup":
+			for _, o := range strings.Split(r[2], ",") {
+				if o == "memory" || o == "pids" {
+					out[o] = l[4]
+				}
+			}
+		}
+	}
+	if len(out) == 0 {
+		return nil, errors.New("no cgroup file system is mounted")
+	}
+	return out, nil
+}
+
+// ownCgroups maps a controller (empty for version 2) to this process's group.
+func ownCgroups() map[string]string {
+	b, _ := os.ReadFile("/proc/self/cgroup")
+	out := map[string]string{}
+	for line := range strings.Lines(string(b)) {
+		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(f) != 3 {
+			continue
+		}
+		for _, c := range strings.Split(f[1], ",") {
+			out[c] = f[2]
+		}
+	}
+	return out
+}
+
+// lines says what is bounded by what, and what is not bounded.
+func (g *cgroups) lines(l Limits, tier Tier) []string {
+	var out []string
+	if g.memory {
+		out = append(out, fmt.Sprintf("memory: %d bytes for the whole sandbox (cgroup)", l.Memory))
+	} else {
+		out = append(out, fmt.Sprintf("memory: NOT bounded for the whole sandbox (%s); private data of each process %d bytes (RLIMIT_DATA)", g.why, l.Memory))
+	}
+	by := "RLIMIT_NPROC in its user namespace"
+	if g.pids {
+		by = "cgroup and " + by
+	}
+	if tier == TierLandlock {
+		by = "RLIMIT_NPROC, shared with the user's other processes"
+		if g.pids {
+			by = "cgroup and " + by
+		}
+	}
+	out = append(out,
+		fmt.Sprintf("processes: %d (%s)", l.Pids, by),
+		fmt.Sprintf("largest file: %d bytes (RLIMIT_FSIZE)", l.FileSize),
+		fmt.Sprintf("CPU time: %d s for each process (RLIMIT_CPU)", l.CPUSeconds),
+		"CPU share: NOT bounded",
+		"core dumps: none (RLIMIT_CORE)",
+	)
+	if tier == TierFull {
+		out = append(out, fmt.Sprintf("temporary files: %d bytes for each private file system", l.Tmp))
+	} else {
+		out = append(out, "temporary files: NOT bounded beyond the largest file, there is no private /tmp")
+	}
+	out = append(out, "disk used by the writable directories: NOT bounded beyond the largest file")
+	if l.Wall > 0 {
+		return append(out, fmt.Sprintf("life of the sandbox: %s", l.Wall))
+	}
+	return append(out, "life of the sandbox: NOT bounded")
+}
+
+// userThreads counts the threads of a user on this host: RLIMIT_NPROC counts
+// them all where there is no user namespace of the sandbox's own.
+func userThreads(uid int) int {
+	n := 0
+	dirs, _ := filepath.Glob("/proc/[0-9]*/status")
+	for _, d := range dirs {
+		b, err := os.ReadFile(d)
+		if err != nil {
+			continue
+		}
+		ours, threads := false, 0
+		for line := range strings.Lines(string(b)) {
+			key, value, _ := strings.Cut(line, ":")
+			f := strings.Fields(value)
+			switch {
+			case len(f) == 0:
+			case key == "Uid":
+				ours = f[0] == strconv.Itoa(uid)
+			case key == "Threads":
+				threads, _ = strconv.Atoi(f[0])
+			}
+		}
+		if ours {
+			n += threads
+		}
+	}
+	return n
+}

@@ -1,0 +1,180 @@
+package sandbox
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Supervisor and stage speak JSON packets over an unnamed SOCK_SEQPACKET pair;
+// the payload never has either end. File descriptors travel with SpawnRequest.
+const (
+	opSpawn  = "spawn"
+	opSignal = "signal"
+
+	evReady   = "ready"
+	evFailed  = "failed"
+	evSpawned = "spawned"
+	evExit    = "exit"
+)
+
+// Whom a signal is for.
+const (
+	scopeGroup       = "group"       // the shell's process group, the shell included
+	scopeDescendants = "descendants" // everything the shell started, not the shell
+	scopeShell       = "shell"       // the shell and everything it started
+)
+
+type request struct {
+	Op    string   `json:"op"`
+	ID    int      `json:"id"`
+	Argv  []string `json:"argv,omitempty"`
+	Sig   int      `json:"sig,omitempty"`
+	Scope string   `json:"scope,omitempty"`
+}
+
+type event struct {
+	Ev         string      `json:"ev"`
+	ID         int         `json:"id,omitempty"`
+	Status     int         `json:"status,omitempty"` // raw wait status
+	Error      string      `json:"error,omitempty"`
+	Step       *stepError  `json:"step,omitempty"`
+	Primitives []Primitive `json:"primitives,omitempty"`
+	Notes      []string    `json:"notes,omitempty"`
+	Pid        int         `json:"pid,omitempty"` // of the stage, as the host sees it in /proc
+}
+
+// stepError is one failed primitive, in a form that crosses the socket.
+type stepError struct {
+	Primitive string `json:"primitive"`
+	Detail    string `json:"detail"`
+	Errno     string `json:"errno,omitempty"`
+	Remedy    string `json:"remedy,omitempty"`
+	Fallback  bool   `json:"fallback"` // a weaker tier may still work
+}
+
+func (e *stepError) Error() string { return e.Primitive + ": " + e.Detail }
+
+// step wraps err as the failure of a primitive that a weaker tier does without.
+func step(primitive string, err error) error {
+	var se *stepError
+	if err == nil || errors.As(err, &se) {
+		return err
+	}
+	s := &stepError{Primitive: primitive, Detail: err.Error(), Fallback: true, Remedy: remedyFor(primitive)}
+	var no syscall.Errno
+	if errors.As(err, &no) {
+		s.Errno = unix.ErrnoName(no)
+	}
+	return s
+}
+
+// maxPacket bounds one control packet: larger than any environment or list of
+// masks a packet carries, smaller than a socket buffer.
+const maxPacket = 128 << 10
+
+func sendPacket(c *net.UnixConn, v any, fds ...int) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if len(b) > maxPacket {
+		return fmt.Errorf("control packet of %d bytes", len(b))
+	}
+	var oob []byte
+	if len(fds) > 0 {
+		oob = unix.UnixRights(fds...)
+	}
+	_, _, err = c.WriteMsgUnix(b, oob, nil)
+	return err
+}
+
+func recvPacket(c *net.UnixConn, v any) ([]int, error) {
+	buf := make([]byte, maxPacket)
+	oob := make([]byte, 256)
+	n, oobn, _, _, err := c.ReadMsgUnix(buf, oob)
+	if err != nil {
+		return nil, err
+	}
+	if n == 0 {
+		return nil, io.EOF
+	}
+	var fds []int
+	if oobn > 0 {
+		msgs, err := unix.ParseSocketControlMessage(oob[:oobn])
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range msgs {
+			got, err := unix.ParseUnixRights(&m)
+			if err != nil {
+				return nil, err
+			}
+			fds = append(fds, got...)
+		}
+	}
+	return fds, json.Unmarshal(buf[:n], v)
+}
+
+func connFromFD(fd int, name string) (*net.UnixConn, error) {
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	uc, ok := c.(*net.UnixConn)
+	if !ok {
+		c.Close()
+		return nil, errors.New("control descriptor is not a unix socket")
+	}
+	return uc, nil
+}
+
+// stageConfig is everything the stage needs; it is handed over in a memory file.
+type stageConfig struct {
+	Spec     Spec
+	Tier     Tier
+	UID, GID int            // of the payload
+	Root     bool           // the supervisor is uid 0 with an identity map
+	Mounts   map[string]int // writable path -> number of an already idmapped mount's descriptor
+	Second   bool           // the mounts are made; this is the image without capabilities
+	Done     []Primitive    // what the first image achieved
+	Notes    []string
+	NProc    int // RLIMIT_NPROC for the payload
+}
+
+// memFile puts v as JSON into an anonymous file.
+func memFile(v any) (*os.File, error) {
+	fd, err := unix.MemfdCreate("sallyport-stage", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("memfd_create: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "stage config")
+	if err := writeConfig(f, v); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func writeConfig(f *os.File, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	if _, err := f.WriteAt(b, 0); err != nil {
+		return err
+	}
+	_, err = f.Seek(0, io.SeekStart)
+	return err
+}

@@ -1,0 +1,62 @@
+//go:build !linux
+
+package sandbox
+
+import (
+	"context"
+	"time"
+
+	"sallyport/internal/fault"
+)
+
+const noSandbox = "the sandbox needs Linux namespaces, Landlock and seccomp, which this system does not have; run Sallyport on Linux"
+
+// MaybeInit does nothing where there is no sandbox.
+func MaybeInit() {}
+
+// Probe reports that nothing can be confined here.
+func Probe(context.Context) Report {
+	return Report{Tier: TierNone, NotPromised: []string{noSandbox}}
+}
+
+// Sandbox cannot exist on this system.
+type Sandbox struct{ done chan struct{} }
+
+// Start refuses.
+func Start(context.Context, Spec) (*Sandbox, error) {
+	return nil, fault.New("sandbox.start", fault.Unsupported, noSandbox)
+}
+
+// Report is empty.
+func (*Sandbox) Report() Report { return Report{} }
+
+// Limits is empty.
+func (*Sandbox) Limits() []string { return nil }
+
+// Done is never reached, for no Sandbox exists.
+func (s *Sandbox) Done() <-chan struct{} { return s.done }
+
+// Kill does nothing.
+func (*Sandbox) Kill() {}
+
+// Close does nothing.
+func (*Sandbox) Close() error { return nil }
+
+// Shell refuses.
+func (*Sandbox) Shell(context.Context, ShellOptions) (*Shell, error) {
+	return nil, fault.New("sandbox.shell", fault.Unsupported, noSandbox)
+}
+
+// Shell cannot exist on this system.
+type Shell struct{}
+
+// Run refuses.
+func (*Shell) Run(context.Context, string, time.Duration) (Result, error) {
+	return Result{Exit: -1}, fault.New("sandbox.run", fault.Unsupported, noSandbox)
+}
+
+// Interrupt does nothing.
+func (*Shell) Interrupt() {}
+
+// Close does nothing.
+func (*Shell) Close() error { return nil }

@@ -1,0 +1,283 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"sallyport/internal/fault"
+)
+
+// Tier is how much of the kernel's machinery holds a payload.
+type Tier int
+
+// The tiers, weakest first. Nothing ever runs in TierNone: it only says that
+// this machine offers no tier at all.
+const (
+	TierNone     Tier = iota // no confinement possible; Start refuses
+	TierLandlock             // Landlock and seccomp, no namespaces; see Report.NotPromised
+	TierFull                 // namespaces, mounts, Landlock, seccomp, limits
+)
+
+// String gives the tier's stable name: none, landlock or full.
+func (t Tier) String() string {
+	switch t {
+	case TierNone:
+		return "none"
+	case TierLandlock:
+		return "landlock"
+	case TierFull:
+		return "full"
+	}
+	return fmt.Sprintf("tier(%d)", int(t))
+}
+
+// The views a payload can be given.
+const (
+	// ViewAuditor shows the whole host read-only, host processes and sockets
+	// included, with secrets masked and no way to connect anywhere.
+	ViewAuditor = "auditor"
+	// ViewWorkspace shows one writable project directory, a home of its own and
+	// a minimal read-only system, in an empty network namespace.
+	ViewWorkspace = "workspace"
+)
+
+// Primitive is one kernel mechanism that was tried.
+type Primitive struct {
+	Name   string // stable name: "user-namespace", "landlock", "seccomp" ...
+	OK     bool
+	Detail string // what was found, or the errno and the step that failed
+	Remedy string // what an administrator can do about it; empty if OK
+}
+
+// Report says what a sandbox (or this machine) provides.
+type Report struct {
+	Tier        Tier
+	Primitives  []Primitive
+	NotPromised []string // one sentence per thing this tier or machine does not give
+}
+
+// Limits bounds what a payload may use up. A zero field means its default.
+type Limits struct {
+	Memory     int64         // bytes, whole sandbox where a cgroup can be made; default 2 GiB, at least 16 MiB
+	Pids       int           // processes and threads at one time; default 256, at least 8
+	FileSize   int64         // bytes, largest single file; default 1 GiB
+	CPUSeconds int64         // CPU time of one process; default 3600
+	Wall       time.Duration // life of the whole sandbox; default unlimited
+	Tmp        int64         // bytes of each private temporary file system; default 256 MiB
+}
+
+// The defaults of Limits: enough for audits, package builds and test suites on
+// a small machine, too little to take that machine down.
+const (
+	DefaultMemory     = 2 << 30
+	DefaultPids       = 256
+	DefaultFileSize   = 1 << 30
+	DefaultCPUSeconds = 3600
+	DefaultTmp        = 256 << 20
+)
+
+func (l Limits) withDefaults() Limits {
+	if l.Memory == 0 {
+		l.Memory = DefaultMemory
+	}
+	if l.Pids == 0 {
+		l.Pids = DefaultPids
+	}
+	if l.FileSize == 0 {
+		l.FileSize = DefaultFileSize
+	}
+	if l.CPUSeconds == 0 {
+		l.CPUSeconds = DefaultCPUSeconds
+	}
+	if l.Tmp == 0 {
+		l.Tmp = DefaultTmp
+	}
+	return l
+}
+
+func (l Limits) validate() error {
+	switch {
+	case l.Memory < 16<<20:
+		return fmt.Errorf("limits: memory %d is below 16 MiB", l.Memory)
+	case l.Pids < 8:
+		return fmt.Errorf("limits: pids %d is below 8", l.Pids)
+	case l.FileSize < 0, l.CPUSeconds < 0, l.Wall < 0, l.Tmp < 0:
+		return errors.New("limits: a limit is negative")
+	}
+	return nil
+}
+
+// Spec describes one sandbox. All paths are absolute host paths.
+type Spec struct {
+	View     string            // ViewAuditor or ViewWorkspace
+	MinTier  Tier              // refuse below this; TierNone means TierLandlock
+	Home     string            // the agent's home: writable, same path inside
+	Workdir  string            // workspace view: the writable project directory and first cwd
+	Writable []string          // further writable directories, same path inside
+	Masked   []string          // files and directories to hide; absent ones are ignored
+	Replace  map[string]string // auditor view: path in the view -> host path shown there read-only
+	Facts    string            // directory shown read-only at FactsPath; empty for none
+	Env      []string          // the payload's whole environment, "NAME=value"; nothing is inherited
+	ReadOnly bool              // no writable path but private temporary ones, and no shell
+	Limits   Limits
+}
+
+// FactsPath is where Spec.Facts appears in the view.
+const FactsPath = "/run/sallyport/host"
+
+// normalise checks s and returns it with defaults filled in and every path
+// cleaned and resolved, so that the stage inside meets no symbolic link.
+func (s Spec) normalise() (Spec, error) {
+	const op = "sandbox.start"
+	usage := func(format string, args ...any) (Spec, error) {
+		return s, fault.New(op, fault.Usage, format, args...)
+	}
+	if s.View != ViewAuditor && s.View != ViewWorkspace {
+		return usage("the sandbox view %q does not exist; use auditor or workspace", s.View)
+	}
+	if s.MinTier == TierNone {
+		s.MinTier = TierLandlock
+	}
+	if s.View == ViewWorkspace && s.Workdir == "" {
+		return usage("the workspace view needs a working directory; name one")
+	}
+	if s.View == ViewWorkspace && len(s.Replace) > 0 {
+		return usage("replacing host paths is possible in the auditor view only; remove the replacements")
+	}
+	s.Limits = s.Limits.withDefaults()
+	if err := s.Limits.validate(); err != nil {
+		return usage("%v; raise it or leave it out", err)
+	}
+	for _, kv := range s.Env {
+		if name, _, ok := strings.Cut(kv, "="); !ok || name == "" || strings.ContainsRune(kv, 0) {
+			return usage("an environment entry is not NAME=value; correct it")
+		}
+	}
+	return s.resolvePaths(op)
+}
+
+func (s Spec) resolvePaths(op string) (Spec, error) {
+	resolve := func(what, path string) (string, error) {
+		if !filepath.IsAbs(path) {
+			return "", fault.New(op, fault.Usage, "the sandbox's %s %q is not an absolute path; give the whole path", what, path)
+		}
+		p, err := filepath.EvalSymlinks(path)
+		if err != nil {
+			return "", fmt.Errorf("%s: %s: %w", op, what, err)
+		}
+		if p == "/" {
+			return "", fault.New(op, fault.Usage, "the sandbox's %s is the root directory; name a directory below it", what)
+		}
+		return p, nil
+	}
+	var err error
+	for _, f := range []struct {
+		what string
+		path *string
+	}{{"home", &s.Home}, {"working directory", &s.Workdir}, {"facts directory", &s.Facts}} {
+		if *f.path == "" {
+			continue
+		}
+		if *f.path, err = resolve(f.what, *f.path); err != nil {
+			return s, err
+		}
+	}
+	writable := make([]string, 0, len(s.Writable))
+	for _, w := range s.Writable {
+		p, err := resolve("writable directory", w)
+		if err != nil {
+			return s, err
+		}
+		writable = append(writable, p)
+	}
+	s.Writable = writable
+	masked := make([]string, 0, len(s.Masked))
+	for _, m := range s.Masked {
+		if !filepath.IsAbs(m) {
+			return s, fault.New(op, fault.Usage, "the masked path %q is not absolute; give the whole path", m)
+		}
+		// A path that does not exist cannot be read; one that appears later
+		// under a masked directory is covered by that directory.
+		if p, err := filepath.EvalSymlinks(m); err == nil {
+			masked = append(masked, p)
+		}
+	}
+	s.Masked = masked
+	replace := make(map[string]string, len(s.Replace))
+	for view, host := range s.Replace {
+		p, err := resolve("replacement for "+view, host)
+		if err != nil {
+			return s, err
+		}
+		v := filepath.Clean(view)
+		if !filepath.IsAbs(v) || v == "/" || underAny(v, "/proc", "/dev", "/run", "/tmp") {
+			return s, fault.New(op, fault.Usage, "the view path %q cannot be replaced; replace directories such as /etc or /var/log", view)
+		}
+		replace[v] = p
+	}
+	s.Replace = replace
+	return s, nil
+}
+
+// beneath reports whether path is dir or lies below it; both are clean.
+func beneath(path, dir string) bool {
+	return path == dir || dir == "/" || strings.HasPrefix(path, dir+"/")
+}
+
+func underAny(path string, dirs ...string) bool {
+	for _, d := range dirs {
+		if beneath(path, d) {
+			return true
+		}
+	}
+	return false
+}
+
+// ShellOptions tunes a Shell.
+type ShellOptions struct {
+	// OutputBytes is how much of one command's output is kept in memory, half
+	// for its beginning and half for its end. Default 256 KiB, least 1 KiB.
+	OutputBytes int
+	// Timeout bounds a Run whose own timeout is zero. Default 10 s.
+	Timeout time.Duration
+	// Grace is how long each step of ending a command (interrupt, terminate,
+	// kill) may take before the next. Default 300 ms.
+	Grace time.Duration
+}
+
+func (o ShellOptions) withDefaults() ShellOptions {
+	if o.OutputBytes == 0 {
+		o.OutputBytes = 256 << 10
+	}
+	o.OutputBytes = max(o.OutputBytes, 1<<10)
+	if o.Timeout <= 0 {
+		o.Timeout = 10 * time.Second
+	}
+	if o.Grace <= 0 {
+		o.Grace = 300 * time.Millisecond
+	}
+	return o
+}
+
+// MaxScript is the largest script Run accepts, in bytes.
+const MaxScript = 1 << 20
+
+// Result is what one Run did. When DroppedBytes is zero, Head followed by Tail
+// is the whole output, standard output and standard error interleaved as written.
+type Result struct {
+	Head, Tail   []byte
+	TotalBytes   int64  // bytes the command wrote
+	DroppedBytes int64  // of these, how many are in neither Head nor Tail
+	TotalLines   int64  // newlines written
+	Exit         int    // 0-255 as the shell says; -1 when no status is known
+	Signal       string // "SIGKILL" ... when Exit is above 128 by the shell's convention
+	FailedLine   int    // line of the script whose command failed last; 0 when none did
+	Cwd          string // working directory after the command
+	TimedOut     bool
+	ShellDied    bool   // the bash process was replaced
+	Notice       string // one sentence when state was lost or output cannot be complete
+	Elapsed      time.Duration
+}

@@ -1,0 +1,352 @@
+package sandbox
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sallyport/internal/fault"
+)
+
+// Sandbox is one running confinement. Its methods may be called concurrently.
+type Sandbox struct {
+	spec   Spec
+	report Report
+	limits []string
+	cg     *cgroups
+	ctl    *net.UnixConn
+	proc   *os.Process // the stage
+	files  []*os.File
+
+	done     chan struct{}
+	killOnce sync.Once
+	wall     *time.Timer
+
+	mu     sync.Mutex
+	shells map[int]chan event
+	nextID int
+}
+
+// startTimeout bounds how long a stage may take to build its view.
+const startTimeout = 20 * time.Second
+
+// Start confines nothing yet but a waiting stage; payloads come with Shell.
+// It tries the full tier, then the landlock tier if spec.MinTier allows it, and
+// says in the report which it became. Errors: Usage for a spec that makes no
+// sense, Unsupported for a tier this machine cannot give, Canceled.
+func Start(ctx context.Context, spec Spec) (*Sandbox, error) {
+	spec, err := spec.normalise()
+	if err != nil {
+		return nil, err
+	}
+	sb, err := startTier(ctx, spec, TierFull)
+	if err == nil {
+		return sb, nil
+	}
+	full := asStep(err)
+	if !full.Fallback {
+		return nil, fault.Wrap("sandbox.start", fault.Internal, err)
+	}
+	if spec.MinTier >= TierFull {
+		return nil, refusal(spec.MinTier, full)
+	}
+	if len(spec.Replace) > 0 {
+		return nil, refusal(TierFull, full)
+	}
+	sb, err = startTier(ctx, spec, TierLandlock)
+	if err != nil {
+		if se := asStep(err); se.Primitive != "stage" {
+			return nil, refusal(TierLandlock, se)
+		}
+		return nil, fault.Wrap("sandbox.start", fault.Internal, err)
+	}
+	sb.report.Primitives = append([]Primitive{full.primitive()}, sb.report.Primitives...)
+	return sb, nil
+}
+
+func asStep(err error) *stepError {
+	var se *stepError
+	if errors.As(err, &se) {
+		return se
+	}
+	return &stepError{Primitive: "stage", Detail: err.Error()}
+}
+
+// startTier starts a stage in exactly this tier.
+func startTier(ctx context.Context, spec Spec, tier Tier) (*Sandbox, error) {
+	id := make([]byte, 6)
+	_, _ = rand.Read(id) // never fails
+	sb := &Sandbox{spec: spec, done: make(chan struct{}), shells: map[int]chan event{}, report: Report{Tier: tier}}
+	conf := &stageConfig{Spec: spec, Tier: tier, UID: os.Getuid(), GID: os.Getgid(), Mounts: map[string]int{}, NProc: spec.Limits.Pids}
+	conf.Root = os.Geteuid() == 0
+	if conf.Root {
+		conf.UID, conf.GID = PayloadUID, PayloadUID
+	}
+	if tier == TierLandlock {
+		conf.NProc += userThreads(conf.UID)
+		conf.Spec.Env = withTmp(conf.Spec.Env, spec.Home, spec.Workdir)
+	}
+	notes, err := sb.grantWritable(conf)
+	defer sb.closeFiles()
+	if err != nil {
+		return nil, err
+	}
+	sb.cg = newCgroups(hex.EncodeToString(id), spec.Limits)
+	if err := sb.launch(conf); err != nil {
+		return nil, errors.Join(err, sb.cg.remove())
+	}
+	ready, err := sb.await(ctx)
+	if err != nil {
+		sb.Kill()
+		<-sb.done
+		sb.ctl.Close()
+		return nil, err
+	}
+	sb.report.Primitives = ready.Primitives
+	sb.report.NotPromised = append(append(notes, ready.Notes...), notPromised(spec, tier, sb.cg)...)
+	sb.limits = sb.cg.lines(spec.Limits, tier)
+	if spec.Limits.Wall > 0 {
+		sb.wall = time.AfterFunc(spec.Limits.Wall, sb.Kill)
+	}
+	go sb.listen()
+	return sb, nil
+}
+
+// withTmp points temporary files to a writable place where no private /tmp is.
+func withTmp(env []string, dirs ...string) []string {
+	for _, d := range dirs {
+		if d != "" {
+			return append([]string{"TMPDIR=" + d}, env...)
+		}
+	}
+	return env
+}
+
+// grantWritable lets the payload's user write where it may: by idmapped mounts
+// as root in the full tier, by a change of owner where that cannot be.
+func (sb *Sandbox) grantWritable(conf *stageConfig) ([]string, error) {
+	var notes []string
+	if !conf.Root {
+		return nil, nil
+	}
+	for _, p := range conf.writable() {
+		if conf.Tier == TierFull {
+			f, err := idmapTree(p)
+			if err == nil {
+				conf.Mounts[p] = fdMounts + len(sb.files)
+				sb.files = append(sb.files, f)
+				continue
+			}
+			notes = append(notes, fmt.Sprintf("The owner of %s was changed to uid %d, because it cannot be id-mapped (%v).", p, PayloadUID, err))
+		} else {
+			notes = append(notes, fmt.Sprintf("The owner of %s was changed to uid %d, because this tier has no id-mapped mounts.", p, PayloadUID))
+		}
+		if conf.Spec.ReadOnly {
+			continue
+		}
+		if err := giveTo(p, PayloadUID); err != nil {
+			return nil, fmt.Errorf("change owner of %s: %w", p, err)
+		}
+	}
+	return notes, nil
+}
+
+func (sb *Sandbox) closeFiles() {
+	for _, f := range sb.files {
+		f.Close()
+	}
+	sb.files = nil
+}
+
+// launch re-executes this program as the stage.
+func (sb *Sandbox) launch(conf *stageConfig) error {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return fmt.Errorf("socketpair: %w", err)
+	}
+	theirs := os.NewFile(uintptr(pair[1]), "stage control")
+	defer theirs.Close()
+	if sb.ctl, err = connFromFD(pair[0], "control"); err != nil {
+		return err
+	}
+	mem, err := memFile(conf)
+	if err != nil {
+		sb.ctl.Close()
+		return err
+	}
+	defer mem.Close()
+	cmd := &exec.Cmd{
+		Path: "/proc/self/exe", Args: []string{stageName}, Dir: "/",
+		// nothing of the supervisor's environment: what the stage holds, the
+		// payload might find a way to read
+		Env:         []string{"GOMAXPROCS=2", "GOGC=50"},
+		ExtraFiles:  append([]*os.File{theirs, mem}, sb.files...),
+		SysProcAttr: stageAttr(conf),
+	}
+	started := make(chan error)
+	go func() {
+		// The thread that forks is the one whose end kills the stage, so this
+		// goroutine keeps it until the stage has ended.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		if err == nil {
+			sb.proc = cmd.Process
+			sb.cg.admit(sb.proc.Pid)
+		}
+		started <- err
+		if err != nil {
+			return
+		}
+		_ = cmd.Wait()
+		sb.cg.killAll()
+		_ = sb.cg.remove()
+		close(sb.done)
+	}()
+	if err := <-started; err != nil {
+		sb.ctl.Close()
+		return step("user-namespace", fmt.Errorf("start stage: %w", err))
+	}
+	return nil
+}
+
+func stageAttr(conf *stageConfig) *syscall.SysProcAttr {
+	a := &syscall.SysProcAttr{Setsid: true, Pdeathsig: unix.SIGKILL}
+	if conf.Tier != TierFull {
+		return a
+	}
+	a.Cloneflags = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
+	if conf.Spec.View == ViewWorkspace {
+		a.Cloneflags |= unix.CLONE_NEWNET
+	}
+	if conf.Root {
+		// identity, so that owners on the host mean what they say inside
+		all := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1<<31 - 1}}
+		a.UidMappings, a.GidMappings, a.GidMappingsEnableSetgroups = all, all, true
+		return a
+	}
+	// one id, no setgroups: the groups the user has stay effective
+	a.UidMappings = []syscall.SysProcIDMap{{ContainerID: conf.UID, HostID: conf.UID, Size: 1}}
+	a.GidMappings = []syscall.SysProcIDMap{{ContainerID: conf.GID, HostID: conf.GID, Size: 1}}
+	a.AmbientCaps = stageCaps
+	return a
+}
+
+// await reads the stage's first packet.
+func (sb *Sandbox) await(ctx context.Context) (event, error) {
+	stop := context.AfterFunc(ctx, func() { _ = sb.ctl.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	_ = sb.ctl.SetReadDeadline(time.Now().Add(startTimeout))
+	var e event
+	if _, err := recvPacket(sb.ctl, &e); err != nil {
+		if ctx.Err() != nil {
+			return e, fault.Wrap("sandbox.start", fault.Canceled, ctx.Err())
+		}
+		return e, fmt.Errorf("stage ended before it was ready: %w", err)
+	}
+	_ = sb.ctl.SetReadDeadline(time.Time{})
+	if e.Ev != evReady {
+		if e.Step != nil {
+			return e, e.Step
+		}
+		return e, fmt.Errorf("stage answered %q", e.Ev)
+	}
+	return e, nil
+}
+
+// listen hands the stage's events to the shells they concern.
+func (sb *Sandbox) listen() {
+	defer sb.ctl.Close()
+	for {
+		var e event
+		if _, err := recvPacket(sb.ctl, &e); err != nil {
+			return
+		}
+		sb.mu.Lock()
+		ch := sb.shells[e.ID]
+		sb.mu.Unlock()
+		if ch != nil {
+			select {
+			case ch <- e:
+			default: // a shell has two events in its life and room for more
+			}
+		}
+	}
+}
+
+// notPromised lists what the tier does not give, one sentence each.
+func notPromised(spec Spec, tier Tier, cg *cgroups) []string {
+	out := []string{"A flaw in the kernel itself is not contained."}
+	if spec.View == ViewAuditor {
+		out = append(out,
+			"Private keys in unusual places are found by a bounded search at the start; one created later or hidden elsewhere is readable.",
+			"Command lines of host processes are visible, and with them any secret put there.")
+	}
+	if !cg.memory {
+		out = append(out, "Memory of the whole sandbox is not bounded: no memory cgroup could be made.")
+	}
+	if tier == TierFull {
+		return out
+	}
+	out = append(out,
+		"There are no namespaces: host processes and host file names are visible.",
+		"There is no private /tmp, /dev or /run.",
+		"Hidden files are hidden by not granting them; a file created later beside one is unreadable too.",
+		"Masked files are refused when opened instead of appearing empty.")
+	if cg.kill == "" {
+		out = append(out, "If the stage process itself is killed from outside, processes that left its session live on.")
+	}
+	return out
+}
+
+// Report says which tier was reached, by what, and what is not promised.
+func (sb *Sandbox) Report() Report { return sb.report }
+
+// Limits says what is bounded by what, and what is not bounded, one line each.
+func (sb *Sandbox) Limits() []string { return append([]string(nil), sb.limits...) }
+
+// Done is closed when every process of the sandbox has ended.
+func (sb *Sandbox) Done() <-chan struct{} { return sb.done }
+
+// Kill ends every process of the sandbox, daemons included. It returns at once;
+// Done tells when it has happened, within a second.
+func (sb *Sandbox) Kill() {
+	sb.killOnce.Do(func() {
+		if sb.wall != nil {
+			sb.wall.Stop()
+		}
+		sb.cg.killAll()
+		if sb.report.Tier == TierFull {
+			// the stage is process 1 of its namespace: the kernel ends the rest
+			_ = sb.proc.Kill()
+			return
+		}
+		// the stage ends its descendants when it sees this, then itself
+		_ = sb.ctl.CloseWrite()
+		time.AfterFunc(900*time.Millisecond, func() {
+			select {
+			case <-sb.done:
+			default:
+				_ = sb.proc.Kill()
+			}
+		})
+	})
+}
+
+// Close ends the sandbox and waits until nothing of it is left.
+func (sb *Sandbox) Close() error {
+	sb.Kill()
+	<-sb.done
+	return nil
+}
