@@ -232,6 +232,12 @@ func (a *attempt) run(ctx context.Context) error {
 		if cause := context.Cause(actx); cause != nil {
 			return cause
 		}
+		// A refusal by the dialer is a decision, not a fault of the network.
+		var refused *fault.Error
+		if errors.As(err, &refused) && refused.Kind == fault.Denied {
+			a.retry = false
+			return refused
+		}
 		return a.scrubbed(transportCause(err))
 	}
 	defer resp.Body.Close()
@@ -284,7 +290,7 @@ func (a *attempt) stream(body io.Reader) error {
 		ev, err := events.Next()
 		if err != nil {
 			// Nothing at all came: the same as a lost connection.
-			a.retry = count == 0 && !errors.Is(err, sse.ErrTooLarge)
+			a.retry = events.Total() == 0
 			if err == io.EOF || err == io.ErrUnexpectedEOF {
 				if end := dec.End(a.build); end != nil {
 					return fmt.Errorf("the reply broke off after %d events and %d bytes", count, events.Total())
