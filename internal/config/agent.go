@@ -53,11 +53,23 @@ type agentBinding struct {
 
 // LoadAgent reads one agent file; errors are of kind fault.Config.
 func LoadAgent(path string, env Env) (*Agent, error) {
-	data, _, err := readFile(path)
+	data, mode, err := readFile(path)
 	if err != nil {
 		return nil, err
 	}
-	return ParseAgent(path, data, env)
+	a, err := ParseAgent(path, data, env)
+	if err != nil {
+		return nil, err
+	}
+	a.writable(mode)
+	return a, nil
+}
+
+// writable notes that others can change what the agent is told and may spend.
+func (a *Agent) writable(mode fs.FileMode) {
+	if mode.Perm()&0o022 != 0 {
+		a.Notices = append(a.Notices, a.Path+" can be written by other users, who can so change the agent; chmod go-w it")
+	}
 }
 
 // LoadAgents reads a file, or every agent file (*.yaml, *.yml) of a directory in
@@ -114,7 +126,7 @@ func agentFileName(e fs.DirEntry) bool {
 
 // loadOne gives nil, nil for a well-formed file that is not an agent's.
 func loadOne(path string, env Env) (*Agent, error) {
-	data, _, err := readFile(path)
+	data, mode, err := readFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +137,12 @@ func loadOne(path string, env Env) (*Agent, error) {
 	if root.get("username") == nil && root.get("agentPrompt") == nil && root.get("shellModel") == nil {
 		return nil, nil
 	}
-	return buildAgent(root, src, &env)
+	a, err := buildAgent(root, src, &env)
+	if err != nil {
+		return nil, err
+	}
+	a.writable(mode)
+	return a, nil
 }
 
 // ParseAgent reads an agent file from bytes. The error is an *Error or, with
@@ -202,8 +219,9 @@ func (n *node) falsy() bool {
 		return n.f == 0
 	case nText:
 		return n.text == ""
+	default:
+		return false
 	}
-	return false
 }
 
 // templates expands the texts that may hold templates, in place in plain.
@@ -248,8 +266,9 @@ func (n *node) scalarText() (string, bool) {
 		return strconv.FormatInt(n.i, 10), true
 	case nFloat:
 		return number(n.f), true
+	default:
+		return "", false
 	}
-	return "", false
 }
 
 func finishAgent(b *agentBinding, root *node, path string, dialect int) *Agent {

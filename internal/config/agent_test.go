@@ -24,8 +24,6 @@ func testEnv() Env {
 	return *NewEnv(map[string]string{"SITE": "example", "MY_API_KEY": "not-for-models", "EVIL": "${agent.title} ${env.SITE}"}, "/state")
 }
 
-func float(f float64) *float64 { return &f }
-
 func TestNightwatch(t *testing.T) {
 	a, err := LoadAgent(filepath.Join("..", "..", "examples", "nightwatch.yaml"), testEnv())
 	if err != nil {
@@ -34,7 +32,7 @@ func TestNightwatch(t *testing.T) {
 	yes := true
 	want := &Agent{
 		Path: filepath.Join("..", "..", "examples", "nightwatch.yaml"), Username: "sarah", Title: "Security Engineer",
-		ShellModel: "claude3opus", WebModel: "gemini-pro", TokenMax: 6000, DebugPauseSeconds: float(5),
+		ShellModel: "claude3opus", WebModel: "gemini-pro", TokenMax: 6000, DebugPauseSeconds: new(5.0),
 		SpendLimitDollars: 2, CommandProtection: "none", MultipleAgents: &yes, Dialect: Dialect2024,
 		AgentPrompt: a.AgentPrompt, Raw: a.Raw, Notices: a.Notices,
 	}

@@ -251,7 +251,7 @@ func readFile(path string) ([]byte, fs.FileMode, error) {
 	if err != nil {
 		return fail(reason(err), "make the file readable for this user")
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read: nothing to lose
 	data, err := io.ReadAll(io.LimitReader(f, maxBytes+16))
 	if err != nil {
 		return fail(reason(err), "check the disk")
@@ -261,8 +261,7 @@ func readFile(path string) ([]byte, fs.FileMode, error) {
 
 // reason strips the path, which the position already names.
 func reason(err error) string {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		return pe.Err.Error()
 	}
 	return err.Error()

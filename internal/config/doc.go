@@ -10,7 +10,7 @@
 //   - One table (keys.go, keys_later.go, keys_agent.go) says for each key what
 //     it means, its type and its range. Checking, the JSON Schema and the
 //     suggestions for a mistyped key are all made from it.
-//   - A file is bounded before it is parsed: 1 MiB, 20,000 tokens, 64 levels.
+//   - A file is bounded before it is parsed: 1 MiB, 10,000 tokens, 64 levels.
 //     Aliases count each time they are used, so they cannot multiply.
 //   - A marked line never shows the value of a key that looks like a secret.
 //   - Values are plain (strings, numbers, lists): other rooms give them meaning.

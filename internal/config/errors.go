@@ -120,8 +120,7 @@ func (es Errors) err() error {
 // NotEnforced reports whether err says nothing but that keys are not yet
 // enforced: the file was read and every value has the right type.
 func NotEnforced(err error) bool {
-	var es Errors
-	if errors.As(err, &es) {
+	if es, ok := errors.AsType[Errors](err); ok {
 		return !slices.ContainsFunc(es, func(e *Error) bool { return !e.later })
 	}
 	return errors.Is(err, ErrNotEnforced)
@@ -141,7 +140,7 @@ func newSource(name string, data []byte) *source {
 // at makes an error for a place in the source.
 func (s *source) at(line, col int, key, problem, remedy string) *Error {
 	return &Error{
-		Pos: Position{File: s.name, Line: line, Column: col}, Source: s.mark(line, col),
+		Pos: Position{File: s.name, Line: line, Column: col}, Source: s.mark(line, col, secretPath(key)),
 		Key: key, Problem: problem, Remedy: remedy,
 	}
 }
@@ -155,12 +154,24 @@ var (
 	secretWord = regexp.MustCompile(`\b(sk|xai|AIza|ghp|gho|xox[a-z])[-_A-Za-z0-9]{12,}`)
 )
 
-// mark shows a line and, under it, a caret at the column.
-func (s *source) mark(line, col int) string {
+// secretPath reports whether the value of a key, or a part of it, is a secret;
+// it may then stand alone on its line.
+func secretPath(key string) bool {
+	head, _, _ := strings.Cut(key, "[")
+	return key != "" && secretKey.MatchString(head+":")
+}
+
+// mark shows a line and, under it, a caret at the column; with hide nothing
+// from the column on.
+func (s *source) mark(line, col int, hide bool) string {
 	if line < 1 || line > len(s.lines) {
 		return ""
 	}
-	text := []rune(hideSecrets(strings.TrimSuffix(s.lines[line-1], "\r")))
+	raw := []rune(s.lines[line-1])
+	if hide && col > 0 && col <= len(raw) && !secretKey.MatchString(string(raw)) { // the key's own line is hidden below
+		raw = append(raw[:col-1], '…')
+	}
+	text := []rune(hideSecrets(string(raw)))
 	start := max(0, min(col-1, len(text))-markWidth/2)
 	end := min(len(text), start+markWidth)
 	shown := make([]rune, 0, end-start)

@@ -39,9 +39,9 @@ func (j *jsonReader) place(off int) (line, col int) {
 	return line, 1 + utf8.RuneCountInString(j.src.text[start:min(off, len(j.src.text))])
 }
 
-func (j *jsonReader) fail(off int, key, problem, remedy string) error {
+func (j *jsonReader) fail(off int, problem, remedy string) error {
 	line, col := j.place(off)
-	return j.src.at(line, col, key, problem, remedy)
+	return j.src.at(line, col, "", problem, remedy)
 }
 
 var jsonPlace = regexp.MustCompile(`^hujson: line (\d+), column (\d+): (.*)$`)
@@ -75,13 +75,13 @@ func (j *jsonReader) bound(data []byte) error {
 			i = skipComment(data, i)
 		case '{', '[':
 			if depth++; depth > maxDepth {
-				return j.fail(i, "", fmt.Sprintf("nested more than %d levels deep", maxDepth), "flatten it")
+				return j.fail(i, fmt.Sprintf("nested more than %d levels deep", maxDepth), "flatten it")
 			}
 		case '}', ']':
 			depth--
 		case ',', ':':
 			if tokens++; tokens > maxTokens {
-				return j.fail(i, "", fmt.Sprintf("the file has more than %d values", maxTokens), "shorten its lists")
+				return j.fail(i, fmt.Sprintf("the file has more than %d values", maxTokens), "shorten its lists")
 			}
 		}
 	}
@@ -126,7 +126,7 @@ func (j *jsonReader) read(v hujson.Value) (*node, error) {
 		for _, m := range t.Members {
 			name, ok := m.Name.Value.(hujson.Literal)
 			if !ok {
-				return nil, j.fail(m.Name.StartOffset, "", "a key must be a text", `write "key": value`)
+				return nil, j.fail(m.Name.StartOffset, "a key must be a text", `write "key": value`)
 			}
 			key := name.String()
 			kl, kc := j.place(m.Name.StartOffset)
@@ -154,7 +154,7 @@ func (j *jsonReader) literal(out *node, off int, lit hujson.Literal) error {
 		out.kind, out.text = nText, lit.String()
 	default:
 		if problem := out.number(string(lit)); problem != "" {
-			return j.fail(off, "", problem, "write it in plain decimal digits")
+			return j.fail(off, problem, "write it in plain decimal digits")
 		}
 	}
 	return nil

@@ -12,6 +12,7 @@ func group(doc string, fields ...field) *spec { return &spec{kind: sGroup, doc: 
 func text(doc string) *spec                   { return &spec{kind: sText, doc: doc} }
 func boolean(doc string) *spec                { return &spec{kind: sBool, doc: doc} }
 func texts(doc string) *spec                  { return &spec{kind: sList, doc: doc, elem: nonEmpty("one element")} }
+
 func oneOf(doc string, values ...string) *spec {
 	return &spec{kind: sText, doc: doc, enum: values}
 }
@@ -20,8 +21,8 @@ func integer(doc string, lo, hi float64) *spec {
 	return &spec{kind: sInt, doc: doc, min: lo, max: hi}
 }
 
-func num(doc string, lo, hi float64) *spec {
-	return &spec{kind: sNumber, doc: doc, min: lo, max: hi}
+func upTo(doc string, hi float64) *spec {
+	return &spec{kind: sNumber, doc: doc, max: hi}
 }
 
 func size(doc string, lo, hi float64) *spec {
@@ -134,9 +135,9 @@ func modelsSpec() *spec {
 		return webURL(n)
 	}
 	price := group("US dollars per million tokens.",
-		field{"input", num("Price of input.", 0, 1e6)}, field{"output", num("Price of output.", 0, 1e6)},
-		field{"cache_read", num("Price of input read from the provider's cache.", 0, 1e6)},
-		field{"cache_write", num("Price of input written to the provider's cache.", 0, 1e6)})
+		field{"input", upTo("Price of input.", 1e6)}, field{"output", upTo("Price of output.", 1e6)},
+		field{"cache_read", upTo("Price of input read from the provider's cache.", 1e6)},
+		field{"cache_write", upTo("Price of input written to the provider's cache.", 1e6)})
 	price.required = []string{"input", "output"}
 	m := group("One model.",
 		field{"provider", oneOf("Whose API it speaks: openai, anthropic, gemini or builtin.", "openai", "anthropic", "gemini", "builtin")},

@@ -55,7 +55,7 @@ func commonAgentFields() []field {
 func agentSpec(dialect int) *spec {
 	s := group("An agent file.", commonAgentFields()...)
 	s.required = []string{"username", "title", "shellModel", "agentPrompt", "tokenMax"}
-	pause := num("Seconds to wait at the debug prompt; absent or 0: for ever.", 0, 31_536_000)
+	pause := upTo("Seconds to wait at the debug prompt; absent or 0: for ever.", 31_536_000)
 	if dialect == DialectNow {
 		pause = integer("Seconds to wait at the debug prompt; 0: go on at once; absent: for ever.", 0, 31_536_000)
 	} else {

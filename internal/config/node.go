@@ -11,12 +11,13 @@ import (
 	"unicode/utf8"
 )
 
-// The bounds of a file. They are far above what anybody writes by hand and low
-// enough that the worst file is refused in well under a second.
+// The bounds of a file: far above what anybody writes by hand, and low because
+// the YAML parser's time grows with the square of the keys of one group. The
+// worst file within them takes about a second.
 const (
 	maxBytes  = 1 << 20
-	maxTokens = 20_000
-	maxNodes  = 20_000 // after aliases are expanded
+	maxTokens = 10_000
+	maxNodes  = 10_000 // after aliases are expanded
 	maxDepth  = 64
 )
 

@@ -3,6 +3,7 @@ package config
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"sallyport/internal/fault"
 )
@@ -137,14 +138,14 @@ func schemaNumber(s *spec, out map[string]any) {
 
 // anyCase spells words so that a pattern matches them in any case.
 func anyCase(words []string) string {
-	out := ""
+	var out strings.Builder
 	for i, w := range words {
 		if i > 0 {
-			out += "|"
+			out.WriteByte('|')
 		}
 		for _, r := range w {
-			out += fmt.Sprintf("[%c%c]", r, r-'a'+'A')
+			fmt.Fprintf(&out, "[%c%c]", r, r-'a'+'A')
 		}
 	}
-	return out
+	return out.String()
 }

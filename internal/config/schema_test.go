@@ -24,7 +24,7 @@ func TestSchemaGolden(t *testing.T) {
 		}
 		golden := filepath.Join("testdata", "schema-"+which+".json")
 		if *update {
-			if err := os.WriteFile(golden, got, 0o644); err != nil { //nolint:gosec // a golden file is public
+			if err := os.WriteFile(golden, got, 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -118,8 +118,13 @@ func TestSchemaAgreesWithReader(t *testing.T) {
 		in string
 		ok bool
 	}{
-		{string(night), true}, {now, true}, {now + "debugPauseSeconds: 0\n", true}, {goodAgent + "debugPauseSeconds: 0.5\n", true},
-		{now + "webModel: x\n", false}, {now + "debugPauseSeconds: 0.5\n", false}, {strings.Replace(goodAgent, "webModel", "webbModel", 1), false},
+		{string(night), true},
+		{now, true},
+		{now + "debugPauseSeconds: 0\n", true},
+		{goodAgent + "debugPauseSeconds: 0.5\n", true},
+		{now + "webModel: x\n", false},
+		{now + "debugPauseSeconds: 0.5\n", false},
+		{strings.Replace(goodAgent, "webModel", "webbModel", 1), false},
 		{strings.Replace(goodAgent, "6000", "many", 1), false},
 	} {
 		err := agent.Validate(jsonValue(t, "a.yaml", []byte(tt.in)))

@@ -83,8 +83,12 @@ func TestModelClearance(t *testing.T) {
 func TestProtectionIsTheStricter(t *testing.T) {
 	c := Default()
 	for _, tt := range [][3]string{
-		{"none", "", "none"}, {"none", "manual", "manual"}, {"manual", "none", "manual"},
-		{"auto", "none", "auto"}, {"auto", "manual", "manual"}, {"", "", "none"},
+		{"none", "", "none"},
+		{"none", "manual", "manual"},
+		{"manual", "none", "manual"},
+		{"auto", "none", "auto"},
+		{"auto", "manual", "manual"},
+		{"", "", "none"},
 	} {
 		c.Agents["a"] = AgentSettings{CommandProtection: tt[1]}
 		if got := c.Protection(&Agent{Username: "a", CommandProtection: tt[0]}); got != tt[2] {

@@ -70,6 +70,7 @@ func checkTokens(src *source, tokens token.Tokens) error {
 			depth++
 		case token.MappingEndType, token.SequenceEndType:
 			depth--
+		default: // everything else does not nest by itself
 		}
 		if depth > maxDepth {
 			return src.at(t.Position.Line, t.Position.Column, "", fmt.Sprintf("nested more than %d levels deep", maxDepth), "flatten it")
@@ -80,8 +81,7 @@ func checkTokens(src *source, tokens token.Tokens) error {
 
 func yamlSyntax(src *source, err error) error {
 	problem, line, col := err.Error(), 1, 1
-	var ye yaml.Error
-	if errors.As(err, &ye) {
+	if ye, ok := errors.AsType[yaml.Error](err); ok {
 		problem = ye.GetMessage()
 		if t := ye.GetToken(); t != nil && t.Position != nil {
 			line, col = t.Position.Line, max(t.Position.Column, 1)
@@ -149,16 +149,23 @@ func (y *yamlReader) read(n ast.Node, depth int) (*node, error) {
 			return nil, y.fail(n, "the alias names no anchor above it", "define &name before *name, or write the value out")
 		}
 		return y.read(target, depth+1)
-	case *ast.InfinityNode, *ast.NanNode:
-		return nil, y.fail(n, "not a finite number", "write a number in plain decimal digits")
-	case *ast.TagNode:
-		return nil, y.fail(n, "YAML tags have no meaning here", "remove the !tag; put a text in quotes")
-	case *ast.DirectiveNode:
-		return nil, y.fail(n, "YAML directives have no meaning here", "remove the line")
 	default:
-		return nil, y.fail(n, "this YAML form has no meaning here", "use plain keys, texts, numbers and lists")
+		return nil, y.refuse(n)
 	}
 	return out, nil
+}
+
+// refuse says why a form of YAML that settings do not need is not read.
+func (y *yamlReader) refuse(n ast.Node) error {
+	switch n.(type) {
+	case *ast.InfinityNode, *ast.NanNode:
+		return y.fail(n, "not a finite number", "write a number in plain decimal digits")
+	case *ast.TagNode:
+		return y.fail(n, "YAML tags have no meaning here", "remove the !tag; put a text in quotes")
+	case *ast.DirectiveNode:
+		return y.fail(n, "YAML directives have no meaning here", "remove the line")
+	}
+	return y.fail(n, "this YAML form has no meaning here", "use plain keys, texts, numbers and lists")
 }
 
 func anchorName(n ast.Node) string {
