@@ -1,0 +1,71 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+
+	"sallyport/internal/action"
+)
+
+// because gives a rule's sentence for one question: the label rules and the
+// switches name what was compared and what would change it.
+func (e *Engine) because(r *Rule, f *facts) string {
+	a := &f.q.Action
+	switch r.ID {
+	case "agent.unknown":
+		return fmt.Sprintf("agent %q is not configured, so its clearance is public and it may do nothing; run it from its agent file", a.Agent)
+	case "R1a":
+		return fmt.Sprintf("what %s of %q gives is %s, above agent %q's clearance %s; to permit it, set agents.%s.clearance: %s",
+			a.Kind, a.Target, f.result, a.Agent, f.agent.Clearance, a.Agent, confOf(f.result.String()))
+	case "R1b":
+		return fmt.Sprintf("the result is %s and would lift the context above its ceiling %s; start the agent with a higher ceiling, or use another agent for it",
+			f.result, f.q.Snapshot.Ceiling)
+	case "R3a":
+		return fmt.Sprintf("the context is %s and %s needs integrity %s: text from outside may have shaped it; do it from a context that read none, or as the operator",
+			f.q.Snapshot.Context, a.Kind, f.row.Needs)
+	case "R3b":
+		return fmt.Sprintf("an argument among %s is not of integrity %s, which %s needs: outside text must not choose it; give it from a trusted source",
+			strings.Join(f.row.Control, ", "), f.row.Needs, a.Kind)
+	case "R3c":
+		return e.becauseSink(f)
+	case "R6":
+		return fmt.Sprintf("agent %q is not configured or its ceiling is below %q; run it from its agent file or lower the ceiling", a.Target, a.Arg("ceiling"))
+	case "security.blocked_commands":
+		return fmt.Sprintf("the script runs what security.blocked_commands lists (%s); %s", strings.Join(f.command.Blocked, ", "),
+			"remove the entry from sallyport.yaml to permit it")
+	case "security.allowed_file_paths":
+		return fmt.Sprintf("%q is not a clean absolute path below security.allowed_file_paths; add its directory there to permit it", a.Target)
+	}
+	if r.Because != "" {
+		return r.Because
+	}
+	return r.Effect + " by " + r.Origin
+}
+
+func (e *Engine) becauseSink(f *facts) string {
+	a := &f.q.Action
+	conf := confOf(f.q.Args.String())
+	origin := f.sink.origin
+	if a.Kind == action.ModelCall {
+		name, _, _ := strings.Cut(a.Target, "/")
+		if origin == "" {
+			origin = "endpoints." + name + ".clearance"
+		}
+		return fmt.Sprintf("the context is %s and endpoint %q may receive only %s; set %s: %s in sallyport.yaml to send it there, or choose a local model in models:",
+			f.q.Args, name, confOf(f.sink.clearance.String()), origin, conf)
+	}
+	if origin == "" {
+		return fmt.Sprintf("the data is %s and nothing clears %s %q for more than public; list it with clearance %s in sallyport.yaml",
+			f.q.Args, a.Kind, a.Target, conf)
+	}
+	return fmt.Sprintf("the data is %s and %s %q may receive only %s (%s); raise that to %s to permit it",
+		f.q.Args, a.Kind, a.Target, confOf(f.sink.clearance.String()), origin, conf)
+}
+
+// confOf drops the integrity of a rendered label.
+func confOf(l string) string {
+	if i := strings.LastIndexByte(l, '/'); i >= 0 {
+		return l[:i]
+	}
+	return l
+}

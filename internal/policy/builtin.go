@@ -1,0 +1,186 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"sallyport/internal/action"
+)
+
+// generated is a rule that the settings or the model of information flow
+// demand, as Cedar text.
+type generated struct {
+	id, origin, because, ask string
+	head                     string // permit(…) or forbid(…) with its conditions
+}
+
+func (g generated) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "@id(%s)\n", cedarString(g.id))
+	if g.ask != "" {
+		fmt.Fprintf(&b, "@ask(%s)\n", cedarString(g.ask))
+	}
+	fmt.Fprintf(&b, "@because(%s)\n%s", cedarString(g.because), g.head)
+	return b.String()
+}
+
+// cedarString quotes text; Cedar's escapes differ from Go's, so anything but
+// plain printable ASCII is written as \u{…}.
+func cedarString(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		if r == '"' || r == '\\' || r < 0x20 || r > 0x7e {
+			b.WriteString(`\u{` + strconv.FormatInt(int64(r), 16) + `}`)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
+func scope(effect, who string, kinds ...action.Kind) string {
+	if len(kinds) == 1 {
+		return fmt.Sprintf("%s (%s, action == Action::%q, resource)", effect, who, kinds[0])
+	}
+	names := make([]string, len(kinds))
+	for i, k := range kinds {
+		names[i] = fmt.Sprintf("Action::%q", k)
+	}
+	return fmt.Sprintf("%s (%s, action in [%s], resource)", effect, who, strings.Join(names, ", "))
+}
+
+// kindsWhere lists the kinds whose row passes the test.
+func kindsWhere(test func(action.Row) bool) []action.Kind {
+	var ks []action.Kind
+	for _, r := range action.Kinds() {
+		if test(r) {
+			ks = append(ks, r.Kind)
+		}
+	}
+	return ks
+}
+
+func (s *Settings) generate() []generated {
+	// The order is that of the reasons given: a plain setting explains a denial
+	// better than a label does.
+	return slices.Concat(permits(), s.switches(), labelRules(), protections())
+}
+
+// permits is what is allowed when nothing forbids it. Anything that leaves the
+// machine needs a sink that somebody listed.
+func permits() []generated {
+	agent := func(cond string) string { return " when { context.agent.known && context.agent.self" + cond + " };" }
+	rule := func(id, because, cond string, kinds ...action.Kind) generated {
+		return generated{id: id, origin: "built in", because: because, head: scope("permit", "principal", kinds...) + agent(cond)}
+	}
+	return []generated{
+		rule("allow.model.call", "a configured agent may ask its model", "", action.ModelCall),
+		rule("allow.session.start", "an agent may open a session of its own profile",
+			" && context.target == context.agent.profile", action.SessionStart),
+		rule("allow.exec", "commands run within the session's limits", " && context.agent.exec", action.Exec),
+		rule("allow.file.read", "reading below allowed_file_paths", " && context.path_allowed", action.FileRead),
+		rule("allow.file.write", "writing below allowed_file_paths in a writable profile",
+			" && context.path_allowed && context.agent.writable", action.FileWrite),
+		rule("allow.outward", "the destination is listed in the settings", " && context.sink.listed",
+			action.NetConnect, action.HTTPRequest, action.ToolCall, action.MessageSend, action.SecretUse),
+		rule("allow.data", "data within the agent's clearance", "", action.DataRead, action.DataWrite),
+		{
+			id: "allow.operator", origin: "built in", because: "the operator steers",
+			head: scope("permit", "principal is Operator", action.DataLower, action.DataErase, action.AgentSpawn,
+				action.AgentStop, action.ScheduleSet, action.ConfigChange, action.PolicyChange, action.TrustChange) + ";",
+		},
+	}
+}
+
+// labelRules are the rules of information flow. Their sentences name the
+// labels, see because.go.
+func labelRules() []generated {
+	all := kindsWhere(func(action.Row) bool { return true })
+	needs := kindsWhere(func(r action.Row) bool { return r.Needs > 0 })
+	sinks := kindsWhere(func(r action.Row) bool { return r.Sink != "" })
+	rule := func(id, because, cond string, kinds []action.Kind) generated {
+		return generated{
+			id: id, origin: "built in: " + id, because: because,
+			head: scope("forbid", "principal", kinds...) + " unless { " + cond + " };",
+		}
+	}
+	return []generated{
+		rule("R3a", "the context is not trusted enough for this kind of action", "context.flow.integrity", needs),
+		rule("R3b", "a control argument is not trusted enough for this kind of action", "context.flow.control", needs),
+		rule("R3c", "the data is above the destination's clearance", "context.flow.sink", sinks),
+		rule("R1a", "the result is above the agent's clearance", "context.flow.clearance", all),
+		rule("R1b", "the result would lift the context above its ceiling", "context.flow.ceiling", all),
+		rule("R6", "the new context's ceiling is above what is configured for the agent", "context.flow.spawn", []action.Kind{action.AgentSpawn}),
+		{
+			id: "R8", origin: "built in: R8", ask: "1:owner", because: "lowering or erasing data needs a signed approval",
+			head: scope("forbid", "principal", action.DataLower, action.DataErase) + " unless { context.approval.owner >= 1 };",
+		},
+	}
+}
+
+// switches are the simple settings.
+func (s *Settings) switches() []generated {
+	// agent.spawn only creates a transcript, and each thing that it does then is
+	// judged by itself; without this exception nothing could run read-only.
+	changes := kindsWhere(func(r action.Row) bool {
+		return (r.Effect == action.Change || r.Effect == action.Outward) && r.Kind != action.AgentSpawn
+	})
+	rules := []generated{
+		{
+			id: "agent.unknown", origin: "built in: R0", because: "the agent is not configured, so it may do nothing",
+			head: "forbid (principal is Agent, action, resource) unless { context.agent.known };",
+		},
+		{
+			id: "readOnlyMode", origin: fmt.Sprintf("readOnlyMode = %t (sallyport.yaml)", s.ReadOnly),
+			because: "read-only mode removes commands, writes and sends (readOnlyMode: true); set readOnlyMode: false to permit them",
+			head:    scope("forbid", "principal", changes...) + " when { context.read_only };",
+		},
+		{
+			id: "security.enable_command_execution", origin: "security.enable_command_execution, profiles.*.exec (sallyport.yaml)",
+			because: "command execution is disabled (security.enable_command_execution: false), so the shell does not exist; " +
+				"enable it for the agent's profile in sallyport.yaml",
+			head: scope("forbid", "principal", action.SessionStart, action.Exec) + " when { context.agent.known } unless { context.agent.exec };",
+		},
+		{
+			id: "security.allowed_file_paths", origin: "security.allowed_file_paths (sallyport.yaml)",
+			because: "the path is not a clean absolute path below security.allowed_file_paths; add its directory there to permit it",
+			head:    scope("forbid", "principal", action.FileRead, action.FileWrite) + " unless { context.path_allowed };",
+		},
+	}
+	if len(s.BlockedCommands) > 0 {
+		rules = append(rules, generated{
+			id: "security.blocked_commands", origin: "security.blocked_commands (sallyport.yaml)",
+			because: "the script runs a program of security.blocked_commands (a detector made to block by that setting: " +
+				blockedRate + "; the limits of the sandbox hold without it)",
+			head: scope("forbid", "principal", action.Exec) + " unless { context.command.blocked.isEmpty() };",
+		})
+	}
+	return rules
+}
+
+// blockedRate is what the reader of commands measures on its own corpus; see
+// TestFalsePositiveRate in scan/command.
+const blockedRate = "measured false-positive rate 0 of 60 harmless scripts"
+
+// protections turn commandProtection into asks. What the operator typed was
+// already decided by the operator.
+func protections() []generated {
+	exec := scope("forbid", "principal is Agent", action.Exec)
+	return []generated{
+		{
+			id: "commandProtection.manual", origin: "commandProtection: manual (agent file or sallyport.yaml)", ask: "1:owner",
+			because: "commandProtection: manual asks the owner before each command",
+			head:    exec + " when { context.agent.protection == \"manual\" } unless { context.approval.owner >= 1 };",
+		},
+		{
+			id: "commandProtection.auto", origin: "commandProtection: auto (agent file or sallyport.yaml)", ask: "1:owner",
+			because: "commandProtection: auto asks the owner, because the review did not pass this command",
+			head: exec + " when { context.agent.protection == \"auto\" } unless { context.args has review && context.args.review == \"pass\" }" +
+				" unless { context.approval.owner >= 1 };",
+		},
+	}
+}

@@ -1,0 +1,95 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cedar-policy/cedar-go/types"
+	"github.com/cedar-policy/cedar-go/x/exp/schema"
+	"github.com/cedar-policy/cedar-go/x/exp/schema/validate"
+
+	"sallyport/internal/action"
+	"sallyport/internal/principal"
+)
+
+// resourceTypes names the Cedar type of each kind's target.
+var resourceTypes = map[action.Kind]types.EntityType{
+	action.ModelCall: "Model", action.SessionStart: "Profile", action.Exec: "Session",
+	action.FileRead: "File", action.FileWrite: "File",
+	action.NetConnect: "Host", action.HTTPRequest: "URL", action.ToolCall: "Tool", action.MessageSend: "Recipient",
+	action.DataRead: "Item", action.DataWrite: "Item", action.DataLower: "Item", action.DataErase: "Item",
+	action.SecretUse: "Secret", action.AgentSpawn: "Agent", action.AgentStop: "Agent", action.ScheduleSet: "Agent",
+	action.ConfigChange: "Document", action.PolicyChange: "Document", action.TrustChange: "Document",
+}
+
+var principalTypes = map[principal.Kind]types.EntityType{
+	principal.Unknown: "Unknown", principal.Person: "Person", principal.Agent: "Agent",
+	principal.Service: "Service", principal.Operator: "Operator",
+}
+
+// moreArgs are arguments that rules may look at although they control nothing.
+var moreArgs = map[action.Kind][]string{action.Exec: {"review"}}
+
+// argNames lists the arguments of a kind that the schema knows. All are
+// optional strings; an argument that is no string appears as canonical JSON.
+func argNames(r action.Row) []string {
+	return slices.Concat(r.Control, moreArgs[r.Kind])
+}
+
+// Schema gives the Cedar schema that policies and requests must follow, for
+// the given approval groups.
+func Schema(groups []string) string {
+	var b strings.Builder
+	b.WriteString(`entity Operator, Agent, Person, Service, Unknown;
+entity Model, Profile, Session, File, Host, URL, Tool, Recipient, Item, Secret, Document;
+type AgentFacts = {name: String, known: Bool, self: Bool, profile: String, protection: String, exec: Bool, writable: Bool};
+type LabelFacts = {text: String, level: Long, integrity: Long};
+type SinkFacts = {listed: Bool, clearance: String};
+type FlowFacts = {sink: Bool, integrity: Bool, control: Bool, clearance: Bool, ceiling: Bool, spawn: Bool};
+type History = {calls: Long, denials: Long, spent_micros: Long};
+type Approvals = {` + strings.Join(slices.Collect(mapSeq(groups, func(g string) string { return g + ": Long" })), ", ") + `};
+type CommandFacts = {programs: Set<String>, blocked: Set<String>, unresolved: Bool};
+`)
+	for _, r := range action.Kinds() {
+		args := slices.Collect(mapSeq(argNames(r), func(n string) string { return n + "?: String" }))
+		extra := ""
+		switch r.Kind {
+		case action.Exec:
+			extra = ", command: CommandFacts"
+		case action.FileRead, action.FileWrite:
+			extra = ", path_allowed: Bool"
+		}
+		fmt.Fprintf(&b, `action %q appliesTo {
+  principal: [Operator, Agent, Person, Service, Unknown],
+  resource: [%s],
+  context: {target: String, read_only: Bool, now: datetime, tier: String, agent: AgentFacts, label: LabelFacts, sink: SinkFacts,
+    flow: FlowFacts, hist: History, approval: Approvals, args: {%s}%s}
+};
+`, r.Kind, resourceTypes[r.Kind], strings.Join(args, ", "), extra)
+	}
+	return b.String()
+}
+
+func mapSeq[T, U any](in []T, fn func(T) U) func(func(U) bool) {
+	return func(yield func(U) bool) {
+		for _, v := range in {
+			if !yield(fn(v)) {
+				return
+			}
+		}
+	}
+}
+
+func newValidator(groups []string) (*validate.Validator, error) {
+	var s schema.Schema
+	s.SetFilename("schema")
+	if err := s.UnmarshalCedar([]byte(Schema(groups))); err != nil {
+		return nil, fmt.Errorf("policy: schema: %w", err)
+	}
+	r, err := s.Resolve()
+	if err != nil {
+		return nil, fmt.Errorf("policy: schema: %w", err)
+	}
+	return validate.New(r), nil
+}

@@ -1,0 +1,193 @@
+package policy
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"sallyport/internal/action"
+	"sallyport/internal/label"
+	"sallyport/internal/record"
+)
+
+// Settings is what the rules are generated from. The zero Settings denies
+// everything.
+type Settings struct {
+	ReadOnly        bool
+	Profiles        map[string]Profile // by profile name
+	Agents          map[string]Agent   // by username; who is not here is unknown and may do nothing
+	Sinks           []Sink             // the most specific match counts; none = public
+	Results         []Result           // what a kind's result is labelled; see resultOf for the defaults
+	BlockedCommands []string           // needs Commands
+	AllowedPaths    []string           // absolute clean directories that file.read and file.write may touch
+	Groups          []string           // groups an @ask may name, besides "owner"
+	Commands        func(script string) Commands
+	Extra           []Source
+}
+
+// Profile is what policy needs to know about a named bundle of limits.
+type Profile struct {
+	Exec     bool        // commands may be executed in it
+	View     label.Label // of what a session of it can read
+	Writable bool        // changes may be committed
+}
+
+// The command protections of an agent.
+const (
+	ProtectNone   = "none"   // commands run within their limits
+	ProtectManual = "manual" // the owner is asked for each
+	ProtectAuto   = "auto"   // the owner is asked unless a review passed it
+)
+
+// Agent is what policy needs to know about a configured agent.
+type Agent struct {
+	Profile    string      // key of Settings.Profiles; "" = none
+	Protection string      // ProtectNone ("" too), ProtectManual, ProtectAuto
+	Ceiling    label.Label // the highest label a context of it may get
+	Clearance  label.Label // the highest label it may read
+}
+
+// Sink is the clearance of one destination.
+type Sink struct {
+	Kind      action.Kind
+	Target    string // exact, or a prefix ending in "*"
+	Clearance label.Label
+	Origin    string // the setting, for explanations: "endpoints.anthropic.clearance"
+}
+
+// Result is the label that results of one kind and target have, before the
+// labels of the arguments are joined.
+type Result struct {
+	Kind   action.Kind
+	Target string // exact, or a prefix ending in "*"
+	Label  label.Label
+}
+
+// Commands is what a command reader saw in a script. scan/command makes it; it
+// is injected because decision rooms do not import each other.
+type Commands struct {
+	Programs   []string // basenames of the programs, wrappers removed
+	Blocked    []string // entries of BlockedCommands that match
+	Unresolved bool     // something could not be parsed or is known only when it runs
+	Findings   []record.Finding
+}
+
+// Source is one file of the operator's own policies.
+type Source struct {
+	Name string // for error positions: "site.cedar"
+	Text string
+}
+
+var groupName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
+
+// check refuses settings that contradict themselves.
+func (s *Settings) check() error {
+	if len(s.BlockedCommands) > 0 && s.Commands == nil {
+		return fmt.Errorf("policy: settings: blocked_commands is set but nothing reads commands")
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Profiles)) {
+		if !s.Profiles[name].View.Valid() {
+			return fmt.Errorf("policy: settings: profile %q: view label is out of range", name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Agents)) {
+		if err := s.checkAgent(name, s.Agents[name]); err != nil {
+			return err
+		}
+	}
+	for _, k := range s.Sinks {
+		if err := checkTarget("sink", k.Kind, k.Target, k.Clearance); err != nil {
+			return err
+		}
+	}
+	for _, r := range s.Results {
+		if err := checkTarget("result", r.Kind, r.Target, r.Label); err != nil {
+			return err
+		}
+	}
+	for _, p := range s.AllowedPaths {
+		if !filepath.IsAbs(p) || filepath.Clean(p) != p {
+			return fmt.Errorf("policy: settings: allowed_file_paths: %q is not an absolute clean path", p)
+		}
+	}
+	for _, g := range s.Groups {
+		if !groupName.MatchString(g) {
+			return fmt.Errorf("policy: settings: group %q is no name of lower-case letters, digits and _", g)
+		}
+	}
+	return nil
+}
+
+func (s *Settings) checkAgent(name string, a Agent) error {
+	switch {
+	case name == "":
+		return fmt.Errorf("policy: settings: an agent has no name")
+	case a.Protection != "" && a.Protection != ProtectNone && a.Protection != ProtectManual && a.Protection != ProtectAuto:
+		return fmt.Errorf("policy: settings: agent %q: protection %q is not none, manual or auto", name, a.Protection)
+	case !a.Ceiling.Valid() || !a.Clearance.Valid():
+		return fmt.Errorf("policy: settings: agent %q: ceiling or clearance is out of range", name)
+	}
+	if _, ok := s.Profiles[a.Profile]; a.Profile != "" && !ok {
+		return fmt.Errorf("policy: settings: agent %q: there is no profile %q", name, a.Profile)
+	}
+	return nil
+}
+
+func checkTarget(what string, k action.Kind, target string, l label.Label) error {
+	if _, ok := action.RowOf(k); !ok {
+		return fmt.Errorf("policy: settings: %s: %q is not a capability", what, k)
+	}
+	if i := strings.IndexByte(target, '*'); target == "" || i >= 0 && i != len(target)-1 {
+		return fmt.Errorf("policy: settings: %s %s: target %q must be exact or end in its only *", what, k, target)
+	}
+	if !l.Valid() {
+		return fmt.Errorf("policy: settings: %s %s %q: label is out of range", what, k, target)
+	}
+	return nil
+}
+
+// targets finds the most specific entry for a kind and target: the exact one,
+// else the longest prefix.
+type targets[T any] struct {
+	exact  map[action.Kind]map[string]T
+	prefix map[action.Kind][]prefixed[T] // longest first
+}
+
+type prefixed[T any] struct {
+	prefix string
+	value  T
+}
+
+func (t *targets[T]) add(k action.Kind, target string, v T) {
+	if p, ok := strings.CutSuffix(target, "*"); ok {
+		if t.prefix == nil {
+			t.prefix = map[action.Kind][]prefixed[T]{}
+		}
+		t.prefix[k] = append(t.prefix[k], prefixed[T]{p, v})
+		slices.SortStableFunc(t.prefix[k], func(a, b prefixed[T]) int { return len(b.prefix) - len(a.prefix) })
+		return
+	}
+	if t.exact == nil {
+		t.exact = map[action.Kind]map[string]T{}
+	}
+	if t.exact[k] == nil {
+		t.exact[k] = map[string]T{}
+	}
+	t.exact[k][target] = v
+}
+
+func (t *targets[T]) find(k action.Kind, target string) (T, bool) {
+	if v, ok := t.exact[k][target]; ok {
+		return v, true
+	}
+	for _, p := range t.prefix[k] {
+		if strings.HasPrefix(target, p.prefix) {
+			return p.value, true
+		}
+	}
+	var none T
+	return none, false
+}
