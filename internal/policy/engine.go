@@ -51,6 +51,7 @@ type Engine struct {
 	results      targets[label.Label]
 	agentRecords map[agentKey]types.Record
 	noApprovals  types.Record
+	shared       *shared
 }
 
 // index holds the rules of one kind. A rule whose scope names one resource or
@@ -69,7 +70,7 @@ func New(s Settings) (*Engine, error) {
 	}
 	e := &Engine{
 		settings: s, byID: map[types.PolicyID]*Rule{}, byKind: map[action.Kind]*index{},
-		agentRecords: map[agentKey]types.Record{},
+		agentRecords: map[agentKey]types.Record{}, shared: newShared(),
 	}
 	e.groups = append([]string{"owner"}, slices.DeleteFunc(slices.Sorted(slices.Values(s.Groups)), func(g string) bool { return g == "owner" })...)
 	e.groups = slices.Compact(e.groups)

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"sallyport/internal/action"
-	"sallyport/internal/label"
 
 	"github.com/cedar-policy/cedar-go/types"
 )
@@ -18,17 +17,12 @@ func (e *Engine) request(f *facts, approvals map[string]int) types.Request {
 		"now":       types.NewDatetime(q.Now),
 		"tier":      types.String(a.Principal.Tier.String()),
 		"agent":     e.agentRecord(f),
-		"label":     labelRecord(q.Args),
-		"sink": types.NewRecord(types.RecordMap{
-			"listed": types.Boolean(f.sink.listed), "clearance": types.String(f.sink.clearance.String()),
-		}),
-		"flow": f.flow.record(),
-		"hist": types.NewRecord(types.RecordMap{
-			"calls":   types.Long(q.Snapshot.Calls[string(a.Kind)]),
-			"denials": types.Long(q.Snapshot.Denials), "spent_micros": types.Long(q.Snapshot.Spent),
-		}),
-		"approval": e.approvalRecord(approvals),
-		"args":     argsRecord(f.row, a),
+		"label":     e.shared.label(q.Args),
+		"sink":      e.shared.sink(f.sink),
+		"flow":      e.shared.flows[f.flow],
+		"hist":      e.historyRecord(f),
+		"approval":  e.approvalRecord(approvals),
+		"args":      argsRecord(f.row, a),
 	}
 	switch a.Kind {
 	case action.Exec:
@@ -75,11 +69,15 @@ func makeAgentRecord(k agentKey, a Agent, p Profile, known bool) types.Record {
 	})
 }
 
-func (fl flow) record() types.Record {
-	return types.NewRecord(types.RecordMap{
-		"sink": types.Boolean(fl.sink), "integrity": types.Boolean(fl.integrity), "control": types.Boolean(fl.control),
-		"clearance": types.Boolean(fl.clearance), "ceiling": types.Boolean(fl.ceiling), "spawn": types.Boolean(fl.spawn),
-	})
+// historyRecord gives the counters; they change with every action, so only the
+// untouched ones can be built in advance.
+func (e *Engine) historyRecord(f *facts) types.Record {
+	s := &f.q.Snapshot
+	h := history{calls: s.Calls[string(f.q.Action.Kind)], denials: s.Denials, spent: s.Spent}
+	if h == (history{}) {
+		return e.shared.noHistory
+	}
+	return h.record()
 }
 
 func (e *Engine) approvalRecord(approvals map[string]int) types.Record {
@@ -93,13 +91,10 @@ func (e *Engine) approvalRecord(approvals map[string]int) types.Record {
 	return types.NewRecord(m)
 }
 
-func labelRecord(l label.Label) types.Record {
-	return types.NewRecord(types.RecordMap{
-		"text": types.String(l.String()), "level": types.Long(l.Level), "integrity": types.Long(l.Integrity),
-	})
-}
-
 func argsRecord(row action.Row, a *action.Action) types.Record {
+	if len(a.Args) == 0 {
+		return types.Record{}
+	}
 	m := make(types.RecordMap, len(row.Control)+1)
 	for _, name := range argNames(row) {
 		v, ok := a.Args[name]
@@ -120,6 +115,9 @@ func argsRecord(row action.Row, a *action.Action) types.Record {
 }
 
 func stringSet(ss []string) types.Set {
+	if len(ss) == 0 {
+		return types.Set{}
+	}
 	vs := make([]types.Value, len(ss))
 	for i, s := range ss {
 		vs[i] = types.String(s)
