@@ -59,6 +59,24 @@ type Summary struct {
 	Elapsed    time.Duration
 }
 
+// String is one line for people: how many were read, and what was not.
+func (s Summary) String() string {
+	ok, rest := 0, []string{}
+	for _, c := range s.Collectors {
+		switch c.State {
+		case StateOK:
+			ok++
+		default:
+			rest = append(rest, c.Name+" "+c.State)
+		}
+	}
+	line := fmt.Sprintf("%d of %d collected", ok, len(s.Collectors))
+	if len(rest) > 0 {
+		line += " (" + strings.Join(rest, ", ") + ")"
+	}
+	return line
+}
+
 // host is what a collector reads from.
 type host struct {
 	root string

@@ -102,7 +102,7 @@ func updates(ctx context.Context, h host) fact {
 	if age == noLists {
 		return fact{states: []State{{"updates", StateUnreadable, "there are no package lists: run apt update"}, lists}}
 	}
-	out, err := run(ctx, apt, "-s", "-qq", "--no-download", "-o", "Debug::NoLocking=1", "dist-upgrade")
+	out, err := run(ctx, apt, "-s", "-qq", "-o", "Debug::NoLocking=1", "dist-upgrade")
 	if err != nil {
 		return fact{states: []State{{"updates", StateUnreadable, "apt-get -s: " + err.Error()}, lists}}
 	}
