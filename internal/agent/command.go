@@ -322,10 +322,18 @@ func (r *run) finish(ctx context.Context, err error) error {
 // finishTime bounds the bookkeeping after a run.
 const finishTime = 10 * time.Second
 
-// reason sets why the run ended, and gives an interruption its fault kind.
+// reason sets why the run ended, and gives an interruption its fault kind. A
+// caller that cancels with a fault as the cause has its own kind kept: Denied is
+// a stop.
 func (r *run) reason(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
+	var told *fault.Error
 	switch {
+	case errors.As(cause, &told): // whoever cancelled the run said why
+		if r.ended = EndedErrors; told.Kind == fault.Denied {
+			r.ended = EndedStopped
+		}
+		return errors.Join(cause, err)
 	case cause != nil:
 		r.ended = EndedInterrupted
 		public := "the run was cancelled; `sallyport run` goes on from the last note"

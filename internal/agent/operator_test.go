@@ -282,6 +282,26 @@ func TestCancelledRun(t *testing.T) {
 	l.settled()
 }
 
+// TestCancelledForAReason: a cause that is a fault decides how the run ended.
+func TestCancelledForAReason(t *testing.T) {
+	for want, cause := range map[string]error{
+		agent.EndedStopped: fault.New("app.stop", fault.Denied, "sarah was stopped by ann"),
+		agent.EndedErrors:  fault.New("app.log", fault.Unavailable, "the disk is full"),
+	} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		l := newLab(t, "echo x")
+		l.shell = func(ctx context.Context, _ string) (string, record.ExecResult, error) {
+			cancel(cause)
+			return "", record.ExecResult{}, ctx.Err()
+		}
+		sum, err := agent.Run(ctx, spec(), l.deps(), agent.Options{Once: true})
+		if sum.Ended != want || !errors.Is(err, cause) || fault.KindOf(err) != fault.KindOf(cause) {
+			t.Errorf("%+v, %v", sum, err)
+		}
+		l.settled()
+	}
+}
+
 // TestJournalFailureEnds: what cannot be recorded does not go on.
 func TestJournalFailureEnds(t *testing.T) {
 	l := newLab(t, "comment \"x\"", "echo never")

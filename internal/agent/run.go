@@ -114,13 +114,9 @@ func (r *run) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	args := map[string]any{"view": r.spec.Profile, "home": r.spec.Home}
-	if r.spec.MaxOutput > 0 {
-		args["output_bytes"] = int64(r.spec.MaxOutput)
-	}
 	var res record.Result
 	_, err = r.ints.during(ctx, func(ctx context.Context) error {
-		res, err = r.do(ctx, action.SessionStart, r.spec.Profile, args)
+		res, err = r.do(ctx, action.SessionStart, r.spec.Profile, r.sessionArgs())
 		return err
 	})
 	if err != nil {
@@ -128,6 +124,17 @@ func (r *run) begin(ctx context.Context) error {
 	}
 	r.deps.Console.Print(FromSystem, res.Output)
 	return r.open(ctx, note)
+}
+
+func (r *run) sessionArgs() map[string]any {
+	if r.spec.SessionArgs != nil {
+		return r.spec.SessionArgs
+	}
+	args := map[string]any{"view": r.spec.Profile, "home": r.spec.Home}
+	if r.spec.MaxOutput > 0 {
+		args["output_bytes"] = int64(r.spec.MaxOutput)
+	}
+	return args
 }
 
 // spawn makes a new context and gives the note it starts with. The context's

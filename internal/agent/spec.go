@@ -40,6 +40,7 @@ type Spec struct {
 	InitialCommands []string       // run at the start of every context
 	MaxOutput       int            // bytes of output the session keeps; passed to session.start as output_bytes; 0 = its default
 	Operator        string         // the operator's OS user; empty = "operator"
+	SessionArgs     map[string]any // arguments of session.start; nil = view, home and output_bytes from above
 }
 
 // Gate is the one door; *gate.Gate is one.
