@@ -243,7 +243,8 @@ func (r *run) shown(script string, res record.Result, interrupted bool, err erro
 		say = append(say, mixedHint)
 	}
 	notes := strings.Join(say, "\n")
-	text := cut(foreign(res.Output, r.prompts), r.spec.OutputTokens, done.Total, r.script.count)
+	raw := bounded(res.Output)
+	text := cut(foreign(raw, r.prompts), r.spec.OutputTokens, max(done.Total, int64(len(res.Output))), r.script.count)
 	return output{
 		text: joinLines(text, notes), full: joinLines(res.Output, notes),
 		failed: err != nil || done.Exit != 0 || done.TimedOut || done.Restart,

@@ -44,12 +44,16 @@ func (r *run) rest(ctx context.Context) error {
 		return nil // there is nobody to wait for
 	}
 	var due <-chan time.Time
+	detail := "for a message"
 	if r.pause != nil {
 		timer := time.NewTimer(*r.pause)
 		defer timer.Stop()
 		due = timer.C
+		detail = "for " + seconds(*r.pause) + "s"
 	}
-	r.status(Waiting, "", 0)
+	if r.pause == nil || *r.pause > 0 {
+		r.status(Waiting, detail, 0)
+	}
 	select {
 	case <-due:
 	case <-r.wake():

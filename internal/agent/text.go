@@ -132,6 +132,19 @@ func runesFrom(s string, n int) (head, tail string) {
 	return head, tail
 }
 
+// rawMost bounds what is looked at of one output, in bytes, whatever the session
+// kept.
+const rawMost = 1 << 20
+
+// bounded drops the middle of a text beyond rawMost.
+func bounded(s string) string {
+	if len(s) <= rawMost {
+		return s
+	}
+	head, tail := runesFrom(s, rawMost/2)
+	return head + tail
+}
+
 // oneLine shortens a text to one line of at most n bytes, for lists and notes.
 func oneLine(s string, n int) string {
 	s = strings.Join(strings.Fields(printable(s)), " ")

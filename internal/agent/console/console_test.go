@@ -332,6 +332,33 @@ func TestConfirm(t *testing.T) {
 	}
 }
 
+// TestConfirmForgetsTypeAhead: a yes that was typed before the question was
+// shown is no answer to it.
+func TestConfirmForgetsTypeAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		keys, typist := io.Pipe()
+		defer typist.Close()
+		term := NewTerminal(Settings{In: keys, Out: io.Discard})
+		go func() {
+			fmt.Fprint(typist, "y\r")
+			time.Sleep(50 * time.Millisecond)
+			fmt.Fprint(typist, "y\r")
+			time.Sleep(time.Minute)
+			fmt.Fprint(typist, "n\r")
+			time.Sleep(time.Minute)
+			fmt.Fprint(typist, "yes\r")
+			time.Sleep(time.Minute)
+			fmt.Fprint(typist, "\x03")
+		}()
+		for i, want := range [][2]bool{{false, true}, {true, true}, {false, false}} {
+			yes, answered, err := term.Confirm(t.Context(), "run it?")
+			if yes != want[0] || answered != want[1] || err != nil {
+				t.Errorf("question %d: %v, %v, %v", i, yes, answered, err)
+			}
+		}
+	})
+}
+
 func TestShared(t *testing.T) {
 	var out bytes.Buffer
 	w := Shared(&out)

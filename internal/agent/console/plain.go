@@ -92,9 +92,10 @@ func (p *Plain) Print(v agent.Voice, text string) {
 	p.write(text)
 }
 
-// Status implements agent.Console: one line when something has ended.
+// Status implements agent.Console: one line when something has ended or a pause
+// begins.
 func (p *Plain) Status(s agent.Status) {
-	if s.Phase != agent.Idle {
+	if s.Phase != agent.Idle && s.Phase != agent.Waiting {
 		return
 	}
 	p.write("# " + line(s))
@@ -138,13 +139,17 @@ func (s *shared) Write(b []byte) (int, error) {
 }
 
 // Confirm asks a yes-or-no question; everything but an explicit yes is no.
-// answered is false if the input ended or ctx was cancelled.
+// answered is false if the input ended or ctx was cancelled. The answer is the
+// next line of the input, so only give it an input that a person is at.
 func (p *Plain) Confirm(ctx context.Context, question string) (yes, answered bool, err error) {
-	return confirm(ctx, p, question)
+	return verdict(p.Prompt(ctx, question+choice, nil, nil))
 }
 
-func confirm(ctx context.Context, c agent.Console, question string) (yes, answered bool, err error) {
-	text, answer, err := c.Prompt(ctx, question+" [y/N] ", nil, nil)
+// choice ends a question; the default is no.
+const choice = " [y/N] "
+
+// verdict reads what was answered to a question.
+func verdict(text string, answer agent.Answer, err error) (yes, answered bool, _ error) {
 	if err != nil || answer != agent.Line {
 		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 			err = nil

@@ -64,15 +64,52 @@ func (t *Terminal) read() {
 
 // Prompt implements agent.Console.
 func (t *Terminal) Prompt(ctx context.Context, text string, timeout *time.Duration, wake <-chan struct{}) (string, agent.Answer, error) {
+	restore, err := t.listen()
+	if err != nil {
+		return "", agent.EOF, err
+	}
+	defer restore()
+	return t.edit(ctx, text, timeout, wake)
+}
+
+// listen makes the terminal ready for single keys.
+func (t *Terminal) listen() (restore func(), err error) {
 	t.start.Do(func() { go t.read() })
 	t.stopStatus()
-	if t.set.Raw != nil {
-		restore, err := t.set.Raw()
-		if err != nil {
-			return "", agent.EOF, fmt.Errorf("console.raw: %w", err)
-		}
-		defer restore()
+	if t.set.Raw == nil {
+		return func() {}, nil
 	}
+	if restore, err = t.set.Raw(); err != nil {
+		return nil, fmt.Errorf("console.raw: %w", err)
+	}
+	return restore, nil
+}
+
+// quiet is how long no key may come before a question is asked.
+const quiet = 100 * time.Millisecond
+
+// forget drops what was typed before now: a question is answered by what is
+// typed after it was read, never by type-ahead.
+func (t *Terminal) forget(ctx context.Context) {
+	timer := time.NewTimer(quiet)
+	defer timer.Stop()
+	for {
+		select {
+		case _, open := <-t.keys:
+			if !open {
+				return
+			}
+			timer.Reset(quiet)
+		case <-timer.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// edit shows a prompt and serves keys until the line is over.
+func (t *Terminal) edit(ctx context.Context, text string, timeout *time.Duration, wake <-chan struct{}) (string, agent.Answer, error) {
 	t.draw(t.paint(agent.FromPrompt, Escape(text)))
 	var due <-chan time.Time
 	if timeout != nil {
@@ -200,11 +237,18 @@ func (t *Terminal) wipe() {
 // Close removes the status line.
 func (t *Terminal) Close() { t.stopStatus() }
 
-// Confirm asks a yes-or-no question; everything but an explicit yes is no.
-// answered is false if the input ended or ctx was cancelled. It may be called
+// Confirm asks a yes-or-no question; everything but an explicit yes is no, and
+// keys pressed before the question was shown do not count. answered is false if
+// the input ended, Ctrl-C was pressed or ctx was cancelled. It may be called
 // while a run uses the terminal, between two of its prompts.
 func (t *Terminal) Confirm(ctx context.Context, question string) (yes, answered bool, err error) {
-	return confirm(ctx, t, question)
+	restore, err := t.listen()
+	if err != nil {
+		return false, false, err
+	}
+	defer restore()
+	t.forget(ctx)
+	return verdict(t.edit(ctx, question+choice, nil, nil))
 }
 
 // fit cuts a line to n columns, counting runes.
