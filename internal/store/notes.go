@@ -1,0 +1,47 @@
+package store
+
+import (
+	"context"
+
+	"sallyport/internal/fault"
+	"sallyport/internal/label"
+	"sallyport/internal/record"
+)
+
+// SaveNote keeps the note with which an agent's session ended, for the next
+// one. It carries the label of the context that wrote it.
+func (s *Store) SaveNote(ctx context.Context, agent, note string, l label.Label) error {
+	const name = "store.saveNote"
+	err := s.do(ctx, name, func(t *tx) error {
+		if _, err := t.exec(`INSERT INTO notes VALUES (?1,?2,?3,?4) ON CONFLICT (agent) DO UPDATE SET note=?2, label=?3, time=?4`,
+			agent, note, l.String(), max(t.tree.clock, s.opt.Now().UnixMicro())); err != nil {
+			return err
+		}
+		return t.note(record.Event{Type: "session.note", Agent: agent, Data: map[string]any{"note": note, "label": l.String()}})
+	})
+	if err != nil {
+		return s.explain(name, err)
+	}
+	return nil
+}
+
+// LastNote gives an agent's last note with its label; ok is false if there is
+// none.
+func (s *Store) LastNote(ctx context.Context, agent string) (note string, l label.Label, ok bool, err error) {
+	const name = "store.lastNote"
+	err = s.each(ctx, name, `SELECT note, label FROM notes WHERE agent=?`, []any{agent}, func(scan func(...any) error) error {
+		var text string
+		if err := scan(&note, &text); err != nil {
+			return err
+		}
+		ok = true
+		if l.UnmarshalText([]byte(text)) != nil {
+			return fault.New(name, fault.Corrupt, "the label of the last session note cannot be read: restore a backup")
+		}
+		return nil
+	})
+	if err != nil {
+		return "", label.Unlabelled, false, s.explain(name, err)
+	}
+	return note, l, ok, nil
+}
