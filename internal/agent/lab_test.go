@@ -173,8 +173,9 @@ func (l *lab) Perform(ctx context.Context, p *gate.Permit) (record.Result, error
 		return record.Result{Output: out, Payload: done}, err
 	case action.SessionStart:
 		return record.Result{Output: "sandbox: tier full"}, nil
+	default:
+		return record.Result{}, nil
 	}
-	return record.Result{}, nil
 }
 
 func (l *lab) Append(_ context.Context, e record.Event) (int64, error) {

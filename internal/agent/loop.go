@@ -40,7 +40,7 @@ func (r *run) rest(ctx context.Context) error {
 		return nil
 	case r.opts.Attended:
 		return r.debug(ctx)
-	case r.pause == nil && !(r.wakes && r.paused):
+	case r.pause == nil && (!r.wakes || !r.paused):
 		return nil // there is nobody to wait for
 	}
 	var due <-chan time.Time

@@ -97,7 +97,7 @@ func RunAll(ctx context.Context, runs []func(ctx context.Context) error) error {
 // newID makes an unguessable id.
 func newID(prefix string) string {
 	var b [10]byte
-	rand.Read(b[:]) //nolint:errcheck // it never fails: crypto/rand ends the program instead
+	rand.Read(b[:]) // never fails: crypto/rand ends the program instead
 	return prefix + "-" + hex.EncodeToString(b[:])
 }
 

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"slices"
 	"strings"
 
 	"sallyport/internal/llm"
@@ -50,7 +51,7 @@ func (t *transcript) tokens() int {
 // transcript does not change until commit, so a failed call leaves no residue.
 func (t *transcript) with(prompt string) []llm.Message {
 	user := llm.Message{Role: llm.User, Text: t.pending.String() + prompt}
-	return append(t.msgs[:len(t.msgs):len(t.msgs)], user)
+	return append(slices.Clip(t.msgs), user)
 }
 
 // commit makes the pending text, the prompt and the model's words part of the

@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -54,7 +55,7 @@ func (t *Terminal) read() {
 			t.keys <- c
 		}
 		if err != nil {
-			if err != io.EOF { //nolint:errorlint // Read returns io.EOF itself
+			if !errors.Is(err, io.EOF) {
 				t.fail = err
 			}
 			return
