@@ -79,9 +79,12 @@ type client struct {
 	ep    Endpoint
 	doer  Doer
 	opt   Options
+	// exposed says that everything sent can be read on the way, so that a key
+	// that appears later must not be sent either.
+	exposed bool
 }
 
-// New makes a client of an endpoint. It is an error (fault.Config) if the
+// New makes a client of an endpoint. The doer must not follow redirects. It is an error (fault.Config) if the
 // endpoint's address is not a plain http(s) URL, or if a key would travel
 // unencrypted to another machine.
 func New(codec Codec, ep Endpoint, doer Doer, opt Options) (Client, error) {
@@ -95,11 +98,17 @@ func New(codec Codec, ep Endpoint, doer Doer, opt Options) (Client, error) {
 		return nil, fault.New("llm.new", fault.Config,
 			"the base URL of the model provider %s must be http:// or https:// with a host, and without user, query or fragment", ep.Provider)
 	}
-	if u.Scheme == "http" && ep.Key != nil && !ep.KeyInClear && !isLoopback(u.Hostname()) && (!ep.KeyOptional || ep.Key() != "") {
-		return nil, fault.New("llm.new", fault.Config,
-			"the key of the model provider %s would travel unencrypted to %s; use https, or allow it explicitly for this endpoint", ep.Provider, u.Host)
+	c := &client{codec: codec, ep: ep, doer: doer, opt: opt.withDefaults()}
+	c.exposed = u.Scheme == "http" && !ep.KeyInClear && !isLoopback(u.Hostname())
+	if c.exposed && ep.Key != nil && (!ep.KeyOptional || ep.Key() != "") {
+		return nil, c.inClear()
 	}
-	return &client{codec: codec, ep: ep, doer: doer, opt: opt.withDefaults()}, nil
+	return c, nil
+}
+
+func (c *client) inClear() error {
+	return fault.New("llm.key", fault.Config,
+		"the key of the model provider %s would travel unencrypted to %s; use https, or allow it explicitly for this endpoint", c.ep.Provider, c.ep.BaseURL)
 }
 
 func isLoopback(host string) bool {
@@ -189,8 +198,8 @@ type attempt struct {
 	problem    Problem
 	retry      bool
 	retryAfter time.Duration
-	sent       bool // the request's header left this machine
-	free       bool // the provider refused before doing any work
+	sent       atomic.Bool // the request's header left this machine
+	free       bool        // the provider refused before doing any work
 	cancel     context.CancelCauseFunc
 	dog        *time.Timer
 	started    atomic.Bool // a byte of the body came
@@ -198,7 +207,7 @@ type attempt struct {
 
 // unsettled says that the provider may charge for this failed attempt without
 // having reported figures.
-func (a *attempt) unsettled() bool { return a.sent && !a.free && !a.build.resp.UsageKnown }
+func (a *attempt) unsettled() bool { return a.sent.Load() && !a.free && !a.build.resp.UsageKnown }
 
 func (a *attempt) run(ctx context.Context) error {
 	if a.ep.Key != nil {
@@ -206,6 +215,9 @@ func (a *attempt) run(ctx context.Context) error {
 	}
 	if a.key == "" && !a.ep.KeyOptional {
 		return a.missingKey()
+	}
+	if a.key != "" && a.exposed {
+		return a.inClear()
 	}
 	if strings.ContainsFunc(a.key, func(c rune) bool { return c <= ' ' || c > '~' }) {
 		return fault.New("llm.complete", fault.Config, "the key in %s holds a space, a line break or a character that is not ASCII: set it without", a.keyName())
@@ -254,7 +266,7 @@ func (a *attempt) run(ctx context.Context) error {
 }
 
 func (a *attempt) send(ctx context.Context, call Call) (*http.Response, error) {
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { a.sent = true }})
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { a.sent.Store(true) }})
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.ep.BaseURL+call.Path, bytes.NewReader(call.Body))
 	if err != nil {
 		return nil, err
@@ -270,7 +282,7 @@ func (a *attempt) send(ctx context.Context, call Call) (*http.Response, error) {
 	}
 	resp, err := a.doer.Do(req)
 	if err == nil {
-		a.sent = true
+		a.sent.Store(true)
 	}
 	return resp, err
 }

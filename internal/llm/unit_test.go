@@ -355,3 +355,32 @@ func TestNothingAfterDelivery(t *testing.T) {
 		}
 	})
 }
+
+// TestKeyThatAppearsLater: an optional key must not start to travel in clear.
+func TestKeyThatAppearsLater(t *testing.T) {
+	key := ""
+	d := &doer{f: func(int, *http.Request) (*http.Response, error) {
+		return answer(200, nil, strings.NewReader("data: ok\n\ndata: end\n\n")), nil
+	}}
+	c, err := New(bare{}, Endpoint{Provider: "bare", BaseURL: "http://10.0.0.5:8000", KeyOptional: true, Key: func() string { return key }}, d, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := Request{Model: "m", MaxTokens: 1, Messages: []Message{{User, "x"}}}
+	if _, err := c.Complete(t.Context(), r, nil); err != nil {
+		t.Fatal(err)
+	}
+	key = "fake-key-appeared"
+	if _, err := c.Complete(t.Context(), r, nil); !fault.Is(err, fault.Config) || d.n != 1 || strings.Contains(err.Error(), key) {
+		t.Fatalf("%d requests: %v", d.n, err)
+	}
+	for _, bad := range []string{"two\nlines", "a b", "schlüssel"} {
+		c, err := New(bare{}, Endpoint{Provider: "bare", Key: func() string { return bad }}, d, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Complete(t.Context(), r, nil); !fault.Is(err, fault.Config) || strings.Contains(err.Error(), bad) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}

@@ -207,10 +207,36 @@ type reply struct {
 	Error json.RawMessage `json:"error"`
 }
 
-type decoder struct{ refused bool }
+type decoder struct {
+	refused bool
+	slots   map[int]slot // by the server's index
+	used    int          // slots given out
+}
+
+// slot is where a tool call is collected.
+type slot struct {
+	n  int
+	id string
+}
 
 // Decoder makes a decoder for one reply.
-func (Codec) Decoder() llm.Decoder { return &decoder{} }
+func (Codec) Decoder() llm.Decoder { return &decoder{slots: map[int]slot{}} }
+
+// slot finds the call a piece belongs to. Some servers give every call the
+// same index or none; a new id is then a new call, or two calls' arguments
+// would run together.
+func (d *decoder) slot(index int, id string) int {
+	s, known := d.slots[index]
+	if !known || id != "" && s.id != "" && id != s.id {
+		s = slot{n: d.used}
+		d.used++
+	}
+	if id != "" {
+		s.id = id
+	}
+	d.slots[index] = s
+	return s.n
+}
 
 // Event reads one chunk; the end mark is the data "[DONE]".
 func (d *decoder) Event(_ string, data []byte, b *llm.Builder) (bool, error) {
@@ -296,7 +322,7 @@ func (d *decoder) part(p part, b *llm.Builder, whole bool) error {
 		if t.Index != nil && !whole {
 			index = *t.Index
 		}
-		if err := b.Call(index, t.ID, t.Function.Name, t.Function.Arguments); err != nil {
+		if err := b.Call(d.slot(index, t.ID), t.ID, t.Function.Name, t.Function.Arguments); err != nil {
 			return err
 		}
 	}

@@ -109,6 +109,27 @@ func (p Price) MaxCost(inputBytes int64, maxTokens int) int64 {
 	return s.micros()
 }
 
+// Settle gives what a finished call takes from a budget that reserved that many
+// micro-dollars for it: the cost of the reported figures, or the reservation
+// where none were reported, and the reservation once more for every earlier
+// attempt that the provider may charge for. A call that was refused before any
+// work costs nothing. With llm.Options.NoRetryUnsettled the result exceeds the
+// reservation only if the provider reports more than it was allowed.
+func (p Price) Settle(r llm.Response, failed bool, reserved int64) int64 {
+	attempts := int64(max(r.Unsettled, 0))
+	var n int64
+	switch {
+	case r.UsageKnown:
+		n = p.Cost(r.Usage)
+	case !failed:
+		n = reserved
+	}
+	for range attempts {
+		n = addSat(n, max(reserved, 0))
+	}
+	return n
+}
+
 // MaxTokensFor gives the largest output bound, at most most, with which a call
 // of inputBytes stays within remaining micro-dollars; 0 means that the call
 // cannot be paid for.

@@ -155,6 +155,27 @@ func TestReservationBounds(t *testing.T) {
 	})
 }
 
+func TestSettle(t *testing.T) {
+	p := Price{Input: 1_000_000, Output: 2_000_000} // 1 and 2 micro-dollars a token
+	known := llm.Response{Usage: llm.Usage{Input: 10, Output: 5}, UsageKnown: true}
+	for name, tt := range map[string]struct {
+		r      llm.Response
+		failed bool
+		want   int64
+	}{
+		"reported":                   {known, false, 20},
+		"nothing reported":           {llm.Response{Text: "t"}, false, 100},
+		"refused":                    {llm.Response{Attempts: 3}, true, 0},
+		"broke off":                  {llm.Response{Text: "t", Unsettled: 1}, true, 100},
+		"reported at the second try": {llm.Response{Usage: known.Usage, UsageKnown: true, Unsettled: 1}, false, 120},
+		"broke off after figures":    {known, true, 20},
+	} {
+		if got := p.Settle(tt.r, tt.failed, 100); got != tt.want {
+			t.Errorf("%s: %d, want %d", name, got, tt.want)
+		}
+	}
+}
+
 func TestInputBytesBoundsEveryPart(t *testing.T) {
 	r := llm.Request{System: "sys", Messages: []llm.Message{{Role: llm.User, Text: "日本"}},
 		Tools: []llm.Tool{{Name: "n", Description: "d", Schema: []byte("{}")}}}

@@ -370,3 +370,13 @@ func (f gemini) events(r Reply) []sse {
 	add([]object{{"text": ""}}, r.stop("STOP", "STOP"), f.usage(r))
 	return out
 }
+
+// Render gives the bytes of a reply in the form "openai", "anthropic" or
+// "gemini": for fuzz corpora and golden files.
+func Render(name string, r Reply, stream bool) ([]byte, error) {
+	f, ok := map[string]form{"openai": openAI{usage: true}, "anthropic": anthropic{}, "gemini": gemini{}}[name]
+	if !ok {
+		return nil, fmt.Errorf("modelserver: the form %q is unknown", name)
+	}
+	return render(f, r, stream), nil
+}
