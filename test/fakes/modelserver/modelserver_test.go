@@ -2,10 +2,12 @@ package modelserver
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -191,5 +193,33 @@ data: {"candidates":[{"content":{"parts":[{"text":""}],"role":"model"},"finishRe
 	}
 	if _, err := Render("other", r, true); err == nil {
 		t.Error("an unknown form was rendered")
+	}
+}
+
+func TestServe(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/script.json", []byte(`{"replies":[{"text":"hi"}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- Serve(ctx, dir+"/script.json", dir+"/url") }()
+	var url []byte
+	for end := time.Now().Add(5 * time.Second); len(url) == 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		url, _ = os.ReadFile(dir + "/url")
+	}
+	if code, _, body, err := post(t, string(url)+"/v1/messages", `{"q":1}`); code != 200 || !strings.Contains(body, "hi") {
+		t.Errorf("%d %s %v", code, body, err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	asked, err := os.ReadFile(dir + "/url.asked")
+	if err != nil || !strings.Contains(string(asked), `{\"q\":1}`) {
+		t.Fatalf("%s %v", asked, err)
+	}
+	if err := Serve(ctx, dir+"/absent", dir+"/url"); err == nil {
+		t.Error("a missing script was served")
 	}
 }
