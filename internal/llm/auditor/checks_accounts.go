@@ -98,7 +98,7 @@ for f in /etc/sudoers /etc/sudoers.d/*; do case $f in *'*'|*'~'|*/README) contin
 			Run: each + ` | awk -F'\t' '$2!~/^(Defaults|Host_Alias|User_Alias|Cmnd_Alias|Runas_Alias|@include)/&&$2~/=.*[ \t:)]ALL[ \t]*$/&&$2!~/^(root|%sudo|%wheel|%admin)[ \t]/||$2~/^ALL[ \t]/||($2!~/^Defaults/&&$2~/\/\*/)' | d`, Parse: graver(High, "\tALL "),
 			Fix: "Name the commands, without wildcards, or use the group sudo.", Ref: "sudoers(5)"},
 		{ID: "SUDO-03", Core: true, Severity: Critical, Title: "Others may write sudo's configuration",
-			Run: `[ -e /etc/sudoers ] || { no sudo; exit; }; see /etc/sudoers.d/.; ls -d /etc/sudoers /etc/sudoers.d /etc/sudoers.d/* | loose | d`, Parse: anyLine,
+			Run: `[ -e /etc/sudoers ] || { no sudo; exit; }; see /etc/sudoers.d/.; { ls -d /etc/sudoers /etc/sudoers.d /etc/sudoers.d/* | loose; stat -Lc '%a %U:%G %n' /etc/sudoers /etc/sudoers.d /etc/sudoers.d/* | awk '$2!~/^root:/'; } | sort -u | d`, Parse: anyLine,
 			Fix: "chown root:root and chmod 440 the files, chmod 755 the directory.", Ref: "sudoers(5)"},
 		{ID: "SUDO-04", Severity: Medium, Title: "sudo keeps dangerous settings",
 			Run: each + ` | awk -F'\t' '{l=tolower($2)} l~/^defaults/&&(l~/ld_preload|ld_library_path|pythonpath|perl5lib/||l~/!env_reset|pwfeedback|!use_pty|visiblepw/||l~/timestamp_timeout[ \t]*=[ \t]*-1/)' | d`, Parse: graver(High, "LD_PRELOAD", "LD_LIBRARY_PATH"),

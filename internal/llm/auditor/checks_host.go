@@ -80,7 +80,7 @@ func packageChecks() []Check {
 			Run: `fact updates && awk -F'\t' '$4=="yes"{print $1 " " $2 " -> " $3}' $H/updates.tsv | d`, Parse: pending,
 			Fix: "apt update and apt upgrade, then restart what was replaced.", Ref: "Debian Reference, 2.7"},
 		{ID: "PKG-02", Severity: Low, Title: "Package lists are old, so pending updates are not known",
-			Run: `fact lists && awk -F'\t' '$1=="lists"{print $3 " days since the last apt update"}' $H/coverage.tsv | d`, Parse: atLeast(14),
+			Run: `fact lists && awk -F'\t' '$1=="lists"{print $3 ($3==9999?" days: there are no package lists":" days since the last apt update")}' $H/coverage.tsv | d`, Parse: atLeast(14),
 			Fix: "Run apt update, and let a timer do it daily.", Ref: "apt-get(8)"},
 		{ID: "PKG-03", Severity: Low, Title: "Security updates are not installed by themselves",
 			Run: `[ -d /etc/apt ] || { no apt; exit; }; grep -qsE '^[^/#]*Unattended-Upgrade "[1-9]' /etc/apt/apt.conf.d/* || echo "APT::Periodic::Unattended-Upgrade is not set" | d`, Parse: anyLine,

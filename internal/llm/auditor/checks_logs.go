@@ -51,8 +51,8 @@ func logChecks() []Check {
 		{ID: "LOG-08", Severity: Medium, Title: "Log files have loose modes",
 			Run: `[ -d /var/log ] || { see /var/log/.; exit; }; { find /var/log -maxdepth 2 -type f -perm -2 -printf '%m %u:%g %p\0'; find /var/log -maxdepth 1 -type f \( -name 'auth.log*' -o -name 'secure*' -o -name btmp \) -perm -4 -printf '%m %u:%g %p\0'; } | tr '\n\0' '?\n' | sort -u | d`, Parse: anyLine,
 			Fix: "chmod 640 the files, owner root or syslog, group adm.", Ref: "CIS Debian 12, 6.1.4"},
-		{ID: "LOG-09", Severity: Medium, Title: "A log looks as if it had been emptied",
-			Run: `for f in /var/log/auth.log /var/log/syslog /var/log/wtmp /var/log/secure; do [ -e $f ] && [ ! -s $f ] && { [ -s $f.1 ] || [ $f = /var/log/wtmp ]; } && [ "$(stat -c %s $f)" = 0 ] && echo "$f is empty"; done | d
+		{ID: "LOG-09", Severity: Low, Title: "A log looks as if it had been emptied",
+			Run: `for f in /var/log/auth.log /var/log/syslog /var/log/secure /var/log/messages; do [ -e $f ] && [ ! -s $f ] && [ -s $f.1 ] && echo "$f is empty, $f.1 is not"; done | d
 [ -L /root/.bash_history ] && echo "/root/.bash_history is a link" | d`, Parse: anyLine,
 			Fix: "Compare with the remote copy or the backup; find out who was logged in.", Ref: "MITRE ATT&CK T1070.002"},
 	}

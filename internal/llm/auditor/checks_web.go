@@ -34,7 +34,7 @@ func webChecks() []Check {
 			Run: `c=$(apacheconf) || exit; [ -n "$c" ] || exit; printf '%s\n' "$c" | awk -F'\t' '{l=tolower($2)} l~/^servertokens /{t=l;w=$1} l~/^serversignature +(on|email)/{print $1 "\t" $2} END{if(t=="")print "ServerTokens is not set; its default is Full";else if(t!~/prod/)print w "\t" t}' | d`, Parse: anyLine,
 			Fix: "Set \"ServerTokens Prod\" and \"ServerSignature Off\".", Ref: "Apache 2.4 core; CIS Apache 2.4, 8.1-8.2"},
 		{ID: "WEB-05", Severity: Medium, Title: "Apache allows old TLS or weak ciphers",
-			Run: apache(`l~/^sslprotocol/&&(l~/[ +](sslv2|sslv3|tlsv1|tlsv1\.1)( |$)/||(l~/all/&&!(l~/-tlsv1( |$)/&&l~/-tlsv1\.1/)))||l~/^sslciphersuite/&&(l~/[ :+](rc4|des|3des|export|null|anull|md5)/||l~/^sslciphersuite +all$/)`), Parse: graver(High, "SSLv2", "SSLv3"),
+			Run: apache(`l~/^sslprotocol/&&(l~/[ +](sslv2|sslv3|tlsv1|tlsv1\.1)( |$)/||(l~/[ +]all( |$)/&&!(l~/-tlsv1( |$)/&&l~/-tlsv1\.1/)))||l~/^sslciphersuite/&&(l~/[ :+](rc4|des|3des|export|null|anull|md5)/||l~/^sslciphersuite +all$/)`), Parse: graver(High, "SSLv2", "SSLv3"),
 			Fix: "Set \"SSLProtocol -all +TLSv1.2 +TLSv1.3\".", Ref: "RFC 8996; CIS Apache 2.4, 7.4"},
 		{ID: "WEB-06", Severity: Medium, Title: "Apache shows its status or settings to everybody",
 			Run:   `apacheconf | awk -F'\t' '{l=tolower($2)} l~/^<location/{b="";if(l~/server-(status|info)/)b=$1 "\t" $2;r=0} b!=""&&l~/^(require (local|ip|host|user|valid-user|all denied)|deny from all)/{r=1} l~/^<\/location/{if(b!=""&&!r)print b;b=""}' | d`,

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sallyport/internal/llm/token"
 )
 
 // driver plays the agent loop around an engine: it runs shell replies with a real
@@ -46,7 +48,7 @@ func newDriver(t *testing.T) *driver {
 func (d *driver) prompt() string {
 	n := 800
 	for _, t := range d.turns {
-		n += len(t.Text) / 4
+		n += token.Estimate(t.Text)
 	}
 	d.peak = max(d.peak, n)
 	return fmt.Sprintf("sarah@sallyport:%s [Tokens: %d/%d]$ ", d.home, n, d.limit)
@@ -103,7 +105,7 @@ func (d *driver) shell(script string) string {
 	start := time.Now()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		d.t.Logf("script ended with %v after %v", err, time.Since(start))
+		d.t.Logf("script ended with %v after %v: %.300s", err, time.Since(start), out)
 	}
 	if len(out) > 10000 {
 		d.t.Errorf("a command printed %d characters; the shell would cut it", len(out))

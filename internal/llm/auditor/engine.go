@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"sallyport/internal/llm/token"
 )
 
 // Engine answers transcripts. It is immutable and safe for concurrent use.
@@ -32,13 +34,16 @@ func New() *Engine {
 // Token estimates. The agent counts; these only say whether one more step fits.
 const (
 	defaultLimit = 6000 // tokens, when no prompt line states one
-	charsPerTok  = 3    // conservative for shell text
 	leaveTokens  = 300  // for the closing endsession and its prompt
 	checkChars   = 2400 // the most that one check's frame can hold
-	maxOutput    = 3600 // characters after which no new check is started
+	maxOutput    = 2600 // characters after which no new check is started
 )
 
-func tokens(chars int) int { return chars/charsPerTok + 1 }
+// outTokens estimates what chars characters of unseen output will count as.
+func outTokens(chars int) int { return chars*2/5 + 1 }
+
+// outChars is its inverse.
+func outChars(tokens int) int { return tokens * 5 / 2 }
 
 // Reply gives the model's next words for a transcript whose last turn is the
 // user's: a shell script, or one of comment, endsession and pause.
@@ -51,9 +56,9 @@ func (e *Engine) Reply(system string, turns []Turn) string {
 	if r.limit == 0 {
 		r.limit = defaultLimit
 		for _, t := range turns {
-			r.used += tokens(len(t.Text))
+			r.used += token.Estimate(t.Text)
 		}
-		r.used += tokens(len(system))
+		r.used += token.Estimate(system)
 	}
 	if n := len(turns); len(r.admin) == 0 && s.verb == "resume" && n >= 3 {
 		r.admin = readMessage(turns[n-3].Text).admin // asked before the session was set up
@@ -143,7 +148,7 @@ func (e *Engine) advance(s *state, r reading) string {
 		st.run, st.limit = todo[:n], maxOutput
 		script := st.script()
 		// a check's output comes back once and leaves again, smaller, to be saved
-		room := (left - tokens(len(script)) - 150) * charsPerTok * 2 / 3
+		room := outChars(left-token.Estimate(script)-150) * 3 / 5
 		worst := min(n*checkChars, maxOutput+checkChars)
 		if room < min(worst, checkChars) {
 			break
@@ -162,7 +167,7 @@ func (e *Engine) advance(s *state, r reading) string {
 // saves what is unsaved, and then ends the session. A session that has done
 // nothing yet tries anyway: standing still is worse than a full context.
 func (e *Engine) within(s *state, st step, script string, left, out int) string {
-	if tokens(len(script))+tokens(out) <= left || s.steps == 0 {
+	if token.Estimate(script)+outTokens(out) <= left || s.steps == 0 {
 		return script
 	}
 	if len(s.unsaved) > 0 {
@@ -221,6 +226,7 @@ func (st *step) script() string {
 			b.WriteString("# noted: " + u.Check.ID + " (" + u.Severity.String() + ") " + u.Check.Title + "\n")
 		}
 	}
+	b.WriteString("{\n") // a host that makes every program complain must not fill the context
 	st.install(&b)
 	b.WriteString(". ~/auditor/lib.sh\n")
 	if rows := st.rows(); rows != "" {
@@ -242,6 +248,7 @@ func (st *step) script() string {
 	case len(st.run) > 0:
 		b.WriteString("run " + itoa(st.limit) + " " + strings.Join(st.run, " ") + "\n")
 	}
+	b.WriteString("} 2>/dev/null\n")
 	return b.String()
 }
 

@@ -72,7 +72,8 @@ func (r *reading) mark(cur *frame, word, rest string) *frame {
 		cur.out.Skipped, _ = strconv.Atoi(rest)
 		return cur
 	case word == "end":
-		if cur != nil && cur.id == rest {
+		// The count catches an output whose middle was cut on the way.
+		if cur != nil && rest == cur.id+" "+itoa(len(cur.out.Data)+len(cur.out.Notes)) {
 			cur.closed = true
 		}
 		return nil

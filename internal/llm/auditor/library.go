@@ -35,7 +35,7 @@ fact() {
   local s
   can $H/coverage.tsv || { echo >&9 "! unreadable $H"; return 1; }
   s=$(awk -F'\t' -v c="$1" '$1==c{print $2;exit}' $H/coverage.tsv)
-  case $s in ok) return 0;; not-installed) no "$1";; *) echo >&9 "! unreadable $H/$1";; esac
+  case $s in ok) return 0;; partial) echo >&9 "! unreadable $H/$1"; return 0;; not-installed) no "$1";; *) echo >&9 "! unreadable $H/$1";; esac
   return 1
 }
 homes() { awk -F: '$3==0||($3>=1000&&$3<65000){print $6}' /etc/passwd | grep -x '/[A-Za-z0-9/._-]*' | grep -vx / | sort -u; }
@@ -43,7 +43,7 @@ homes() { awk -F: '$3==0||($3>=1000&&$3<65000){print $6}' /etc/passwd | grep -x 
 scanned() {
   can $A/scan.tsv || { echo >&9 "! partial scan"; return 1; }
   awk '{print "! " $0}' $A/scan.gaps | head -n 3 >&9
-  cat $A/scan.tsv
+  sort -u $A/scan.tsv
 }
 # loose: of the paths on stdin, those that group (not root) or others may write
 loose() {
@@ -57,7 +57,7 @@ run() {
   for id; do
     [ $n -lt $max ] || { echo "@more"; return; }
     o=$( (c_${id/-/_}) 9>&1 </dev/null 2>/dev/null | tr -c '\11\12\40-\176' '?' | cut -c1-180 | awk '/^! /{if(a++<4)print "| " $0;next} /^d /{if(b++<12)print "| " $0;next} END{if(b>12)print "@cut",b-12}')
-    printf '@%s\n%s\n@end %s\n' $id "$o" $id
+    printf '@%s\n%s\n@end %s %s\n' $id "$o" $id $(printf '%s\n' "$o" | grep -c '^|')
     n=$((n+${#o}+20))
   done
   echo "@done"
@@ -73,6 +73,10 @@ save() {
 // scanScript walks the file system in slices of a few seconds, so that no command
 // comes near the shell's time limit.
 const scanScript = `# night watch: file scan
+one() { # ROOT DEPTH: 124 when it took too long
+  timeout 4 find "$1" -xdev -maxdepth $2 \( -path /var/lib/docker -o -path "$HOME" -o -path "$NAISYS_FOLDER" \) -prune -o \( -type f -perm /6000 -o -type f -perm -2 -o -type d -perm -2 ! -perm -1000 -o -nouser -o -nogroup \) -printf '%y\t%m\t%u\t%g\t%p\0' 2>$A/scan.err | tr '\n\0' '?\n' | head -n 20000 >>$A/scan.tsv
+  return ${PIPESTATUS[0]}
+}
 # scan PATROL: set-id, world-writable and unowned files below the roots
 scan() {
   local r t=$SECONDS
@@ -84,8 +88,11 @@ scan() {
     [ $((SECONDS-t)) -lt 4 ] || { echo "@scan more"; return; }
     IFS= read -r r <$A/scan.todo; sed -i 1d $A/scan.todo
     [ -d "$r" ] || continue
-    timeout 5 find "$r" -xdev \( -path /var/lib/docker -o -path "$A" \) -prune -o \( -type f -perm /6000 -o -type f -perm -2 -o -type d -perm -2 ! -perm -1000 -o -nouser -o -nogroup \) -printf '%y\t%m\t%u\t%g\t%p\0' 2>$A/scan.err | tr '\n\0' '?\n' | head -n 20000 >>$A/scan.tsv
-    [ ${PIPESTATUS[0]} -ne 124 ] || echo "partial $r" >>$A/scan.gaps
+    one "$r" 99; case $? in
+    124) if [ "$(printf %s "$r" | tr -dc / | wc -c)" -lt 4 ] && one "$r" 1; [ $? != 124 ]; then
+        find "$r" -xdev -mindepth 1 -maxdepth 1 -type d 2>/dev/null | grep -x '/[A-Za-z0-9/._+@-]*' >>$A/scan.todo
+      else echo "partial $r" >>$A/scan.gaps; fi;;
+    esac
     [ ! -s $A/scan.err ] || echo "unreadable $r" >>$A/scan.gaps
   done
   echo "@scan done"
@@ -157,9 +164,12 @@ func digest(script string) string {
 // resumeScript opens every session: is the home ours to write, which scripts are
 // already there, and how far did the last session come.
 const resumeScript = `# auditor: resume
+{
 export LC_ALL=C; A=$HOME/auditor
 (umask 077; mkdir -p "$A" && : >"$A/.writable") 2>/dev/null && echo "@home open" || echo "@home closed"
 echo "@user $(id -un 2>/dev/null | tr -cd 'a-z0-9_-')"
 sha256sum "$A"/*.sh 2>/dev/null | awk '{n=split($2,p,"/");print "@lib",p[n],substr($1,1,12)}'
 awk -F'\t' '$1=="P"{print "@patrol",$2,$4,$5} $1=="E"{print "@ended",$2,$4,$5} $1=="C"{l[$3]=$2":"$4":"$5":"$6} END{for(i in l)g[l[i]]=g[l[i]]","i;for(k in g)print "@c",k,substr(g[k],2)}' "$A/tracker.tsv" 2>/dev/null | sort
-echo "@done"`
+echo "@done"
+} 2>/dev/null
+`

@@ -122,9 +122,19 @@ func (e *Engine) textPlan(s *state, p *patrol, found []scored, fired []Correlati
 		text("")
 		text("Not checked:")
 	}
+	var closed []string
 	for _, id := range gaps {
-		_, what := remedy(e.outcome(s, p, id).need, s.user)
+		need := e.outcome(s, p, id).need
+		if need == "collector" { // one cause for many: name it once
+			closed = append(closed, id)
+			continue
+		}
+		_, what := remedy(need, s.user)
 		plan = append(plan, "plan:u\t"+id+"\t"+what)
+	}
+	if len(closed) > 0 {
+		why, what := remedy("collector", s.user)
+		text("- Not known, they %s (%s): %s", why, what, strings.Join(closed, ", "))
 	}
 	if len(absent) > 0 {
 		text("- Not installed: %s", strings.Join(absent, ", "))

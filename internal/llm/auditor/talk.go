@@ -12,7 +12,8 @@ var (
 )
 
 // latest finds the newest report; names begin with the date, so they sort.
-const latest = `export LC_ALL=C
+const latest = `{
+export LC_ALL=C
 f=$(ls -1 "$NAISYS_FOLDER"/security_reports/ 2>/dev/null | grep '^[0-9].*\.txt$' | sort | tail -n 1)
 [ -n "$f" ] && echo "@of $f" && f=$NAISYS_FOLDER/security_reports/$f || echo "@none"
 `
@@ -45,10 +46,10 @@ func (e *Engine) talk(s *state, msg string) string {
 	if m := explainRE.FindStringSubmatch(msg); m != nil {
 		id := "F" + strings.TrimLeft(m[1], "0")
 		return marker + "explain " + id + "\n" + latest + `[ -f "$f" ] && tr -c '\11\12\40-\176' '?' <"$f" | awk -v id=` + id +
-			` '/^- /{on=($2==id && $3 ~ /^\[/)} /^$/{on=0} on&&/^- /{w=$NF; gsub(/[()]/,"",w); print "@finding", w} on{print "| " $0}' | cut -c1-200` + "\n"
+			` '/^- /{on=($2==id && $3 ~ /^\[/)} /^$/{on=0} on&&/^- /{w=$NF; gsub(/[()]/,"",w); print "@finding", w} on{print "| " $0}' | cut -c1-200` + "\n} 2>/dev/null\n"
 	}
 	if reportRE.MatchString(msg) {
-		return marker + "show report\n" + latest + `[ -f "$f" ] && tr -c '\11\12\40-\176' '?' <"$f" | head -n 40 | cut -c1-140 | sed 's/^/| /'` + "\n"
+		return marker + "show report\n" + latest + `[ -f "$f" ] && tr -c '\11\12\40-\176' '?' <"$f" | head -n 40 | cut -c1-140 | sed 's/^/| /'` + "\n} 2>/dev/null\n"
 	}
 	return comment(understood())
 }
