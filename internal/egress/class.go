@@ -122,3 +122,21 @@ func isatap(a netip.Addr) bool {
 	b := a.As16()
 	return (b[8] == 0 || b[8] == 2) && b[9] == 0 && b[10] == 0x5e && b[11] == 0xfe
 }
+
+// carried gives the IPv4 address that an Embedded address leads to.
+func carried(a netip.Addr) netip.Addr {
+	if a.Is4() {
+		return a
+	}
+	b := a.As16()
+	v4 := [4]byte(b[12:16])
+	switch {
+	case b[0] == 0x20 && b[1] == 0x02: // 6to4
+		v4 = [4]byte(b[2:6])
+	case b[0] == 0x20 && b[1] == 0x01: // Teredo stores it inverted
+		for i := range v4 {
+			v4[i] = ^v4[i]
+		}
+	}
+	return netip.AddrFrom4(v4)
+}

@@ -122,15 +122,16 @@ func (d *Dialer) dial(ctx context.Context, network, hostport string) (net.Conn, 
 		return nil, none, refusal
 	}
 	var errs []error
+	last := none
 	for i, addr := range allowed {
 		conn, err := dialOne(ctx, addr, len(allowed)-i)
 		if err == nil {
 			return conn, addr, nil
 		}
 		errs = append(errs, err)
-		none = addr
+		last = addr
 	}
-	return nil, none, &fault.Error{Op: "egress.dial", Kind: fault.Unavailable,
+	return nil, last, &fault.Error{Op: "egress.dial", Kind: fault.Unavailable,
 		Public: fmt.Sprintf("no connection to %s could be made; check the address and the network", hostport), Err: errors.Join(errs...)}
 }
 

@@ -108,6 +108,9 @@ func TestDecisions(t *testing.T) {
 		{"range never opens metadata", "h.test", 80, []string{"169.254.169.254"}, []string{"169.254.0.0/16", "0.0.0.0/0"}, nil, "cloud metadata"},
 		{"metadata by itself", "h.test", 80, []string{"169.254.169.254"}, []string{"169.254.169.254:80"}, []string{"169.254.169.254:80"}, ""},
 		{"range opens nat64", "h.test", 80, []string{"64:ff9b::808:808"}, []string{"64:ff9b::/96"}, []string{"[64:ff9b::808:808]:80"}, ""},
+		{"range never opens what nat64 carries", "h.test", 80, []string{"64:ff9b::a9fe:a9fe", "64:ff9b::7f00:1"}, []string{"64:ff9b::/96"}, nil, "embedded-IPv4"},
+		{"range never opens what 6to4 carries", "h.test", 80, []string{"2002:a00:1::"}, []string{"2002::/16"}, nil, "embedded-IPv4"},
+		{"range never opens what Teredo carries", "h.test", 80, []string{"2001::80ff:fffe"}, []string{"2001::/32"}, nil, "embedded-IPv4"},
 		{"unspecified never", "h.test", 80, []string{"0.0.0.0"}, []string{"0.0.0.0/0", "0.0.0.0"}, nil, "never dialled"},
 		{"multicast never", "h.test", 80, []string{"224.0.0.1"}, []string{"224.0.0.1"}, nil, "multicast"},
 		{"zone never", "h.test", 80, []string{"fe80::1%lo"}, []string{"fe80::/10"}, nil, "link-local"},
@@ -131,6 +134,15 @@ func TestDecisions(t *testing.T) {
 				t.Fatalf("error %v, want %q", err, tt.says)
 			}
 		})
+	}
+}
+
+func TestCarried(t *testing.T) {
+	for in, want := range map[string]string{"64:ff9b::a9fe:a9fe": "169.254.169.254", "2002:7f00:1::": "127.0.0.1",
+		"2001::80ff:fffe": "127.0.0.1", "::a00:1": "10.0.0.1", "2606:4700::5efe:a00:1": "10.0.0.1", "192.88.99.1": "192.88.99.1"} {
+		if got := carried(netip.MustParseAddr(in)); got.String() != want {
+			t.Errorf("%s carries %s, want %s", in, got, want)
+		}
 	}
 }
 

@@ -92,7 +92,8 @@ func (r Rule) port(p uint16) bool { return r.Port == 0 || r.Port == p }
 // the resolver must not open link-local or metadata addresses, whatever name
 // was allowed. A range opens what lies in it, but a metadata address must be
 // listed by itself: nobody who writes 10.0.0.0/8 or 169.254.0.0/16 thinks of
-// handing out the machine's cloud credentials. Multicast and unspecified
+// handing out the machine's cloud credentials. The same holds for an address
+// that carries an IPv4 address which is not public. Multicast and unspecified
 // addresses are never opened.
 func (d *Dialer) excepted(host string, port uint16, a netip.Addr, class Class) bool {
 	if class == Multicast || class == Unspecified || a.Zone() != "" {
@@ -108,11 +109,16 @@ func (d *Dialer) excepted(host string, port uint16, a netip.Addr, class Class) b
 			}
 			continue
 		}
-		if r.Net.Contains(a.Unmap()) && (class != Metadata || r.single()) {
+		if r.Net.Contains(a.Unmap()) && (r.single() || !byItself(a, class)) {
 			return true
 		}
 	}
 	return false
+}
+
+// byItself tells which addresses no range opens.
+func byItself(a netip.Addr, class Class) bool {
+	return class == Metadata || class == Embedded && Classify(carried(a)) != Public
 }
 
 // listed tells whether the restriction to Only lets a destination through. An
