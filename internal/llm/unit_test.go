@@ -87,6 +87,18 @@ func TestArgsAreLossless(t *testing.T) {
 		if d := cmp.Diff(r, back); d != "" {
 			t.Fatalf("(-want +got)\n%s", d)
 		}
+		// Also after being stored as JSON, where every number is a float64.
+		stored, err := json.Marshal(args)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var read map[string]any
+		if err := json.Unmarshal(stored, &read); err != nil {
+			t.Fatal(err)
+		}
+		if back, err = FromArgs(read); err != nil || cmp.Diff(r, back) != "" {
+			t.Fatalf("after storing: %v %s", err, cmp.Diff(r, back))
+		}
 	})
 }
 
