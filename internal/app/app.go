@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"path/filepath"
 
 	"sallyport/internal/config"
@@ -25,8 +24,9 @@ type App struct {
 	Env     *config.Env
 	Notices []string // what the operator should know; nothing that prevents work
 
-	exists bool // the state directory was there
-	lazy   *database
+	exists   bool     // the state directory was there
+	envFiles []string // the .env files that may have been read
+	lazy     *database
 }
 
 // Open reads the configuration and checks the state directory. Errors are of
@@ -49,7 +49,8 @@ func Open(ctx context.Context, o Options) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	env, err := loadEnv(o, home)
+	files := envFiles(o, home)
+	env, err := loadEnv(files, o, home)
 	if err != nil {
 		return nil, err
 	}
@@ -60,9 +61,9 @@ func Open(ctx context.Context, o Options) (*App, error) {
 		exists = true
 	}
 	paths := statePaths(home, env.NAISYSFolder(home), cfg)
-	a := &App{Paths: paths, Config: cfg, Env: env, exists: exists}
+	a := &App{Paths: paths, Config: cfg, Env: env, exists: exists, envFiles: files}
 	a.Notices = append(append(a.Notices, cfg.Notices...), env.Notices...)
-	a.lazy = newDatabase(paths)
+	a.lazy = newDatabase(paths, cfg, o.Environ)
 	return a, nil
 }
 
@@ -71,7 +72,7 @@ func (a *App) Close() error {
 	if a == nil {
 		return nil
 	}
-	return errors.Join(a.lazy.close())
+	return a.lazy.close()
 }
 
 func loadConfig(o Options, home string) (*config.Config, error) {
@@ -85,14 +86,19 @@ func loadConfig(o Options, home string) (*config.Config, error) {
 	return config.Load(path)
 }
 
-// loadEnv reads .env beside the agent file and in the state directory. The
-// working directory's is not read: it may belong to what an agent works on.
-func loadEnv(o Options, home string) (*config.Env, error) {
+// envFiles are the .env files that are read: beside the agent file and in the
+// state directory. The working directory's is not: it may belong to what an
+// agent works on.
+func envFiles(o Options, home string) []string {
 	var files []string
 	if o.AgentFile != "" {
 		files = append(files, filepath.Join(agentDir(o.AgentFile), ".env"))
 	}
-	env, err := config.LoadEnv(append(files, filepath.Join(home, ".env")), o.Environ)
+	return append(files, filepath.Join(home, ".env"))
+}
+
+func loadEnv(files []string, o Options, home string) (*config.Env, error) {
+	env, err := config.LoadEnv(files, o.Environ)
 	if err != nil {
 		return nil, err
 	}

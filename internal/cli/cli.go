@@ -29,8 +29,17 @@ type commands struct {
 	Models modelsCmd `cmd:"" group:"start" help:"List model names, prices and what each may receive."`
 	Doctor doctorCmd `cmd:"" group:"start" help:"Check this machine, the configuration and the permissions."`
 
-	Logs    logsCmd    `cmd:"" group:"watch" help:"Show the readable log."`
-	Reports reportsCmd `cmd:"" group:"watch" help:"List and show the security reports."`
+	Status   statusCmd   `cmd:"" group:"watch" help:"Show what runs, what waits and how the log stands."`
+	Events   eventsCmd   `cmd:"" group:"watch" help:"Show what happened: asked, decided, done, said."`
+	Sessions sessionsCmd `cmd:"" group:"watch" help:"List sessions and show a whole one."`
+	Reports  reportsCmd  `cmd:"" group:"watch" help:"List and show the security reports."`
+	Cost     costCmd     `cmd:"" group:"watch" help:"Sum what models cost."`
+	Logs     logsCmd     `cmd:"" group:"watch" help:"Show the readable log."`
+
+	Stop stopCmd `cmd:"" group:"steer" help:"Stop an agent or all of them, even one that hangs."`
+
+	Verify verifyCmd `cmd:"" group:"prove" help:"Prove that the log, or an export of it, is complete and unchanged."`
+	Log    logCmd    `cmd:"" group:"prove" help:"Show or export the verifiable log."`
 
 	Version    versionCmd    `cmd:"" group:"other" help:"Show the version."`
 	Completion completionCmd `cmd:"" group:"other" help:"Write a completion script for bash, zsh or fish."`

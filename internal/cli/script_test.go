@@ -20,6 +20,7 @@ func TestMain(m *testing.M) {
 			stop()
 			os.Exit(code)
 		},
+		"fakerun": fakeRun,
 	})
 }
 
@@ -39,7 +40,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"code": exitsWith, "jsonvalid": jsonValid,
+			"code": exitsWith, "jsonvalid": jsonValid, "seed": seedCmd, "await": awaitCmd, "gone": goneCmd,
 		},
 	})
 }
