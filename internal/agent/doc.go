@@ -13,8 +13,8 @@
 //   - nothing the model writes is expanded by a shell, except the script that
 //     passes the gate as an exec;
 //   - a failed model call leaves the transcript as it was;
-//   - a reply that was cut at its output limit is not run, for half a command
-//     can mean the opposite of the whole;
+//   - a reply that may not be whole (cut at its output limit, filtered, broken
+//     off) is not run, for half a command can mean the opposite of the whole;
 //   - a line of command output never looks like the prompt, the operator's
 //     message or the session note: such lines are indented by one blank;
 //   - the operator's debug input and its output never enter the transcript,
@@ -23,5 +23,6 @@
 //     calls;
 //   - whatever was started is settled, also after Ctrl-C.
 //
-// It imports vocabulary, gate and the llm wire types. Only app imports it.
+// It imports the vocabulary and the llm wire types; the gate, like everything else,
+// is handed in by app, which alone imports it.
 package agent

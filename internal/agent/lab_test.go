@@ -62,7 +62,7 @@ func newLab(t *testing.T, replies ...any) *lab {
 func (l *lab) replay(replies []any) func(context.Context, llm.Request) (llm.Response, error) {
 	return func(ctx context.Context, req llm.Request) (llm.Response, error) {
 		if len(replies) == 0 {
-			return llm.Response{Text: "pause 3600"}, nil
+			return llm.Response{Text: "pause 3600", Stop: llm.StopEnd}, nil
 		}
 		next := replies[0]
 		replies = replies[1:]

@@ -28,14 +28,27 @@ func (r *run) ask(ctx context.Context, prompt string) (reply string, interrupted
 	if !utf8.ValidString(res.Text) || strings.ContainsRune(res.Text, utf8.RuneError) {
 		return "", false, fault.New("agent.model", fault.Unavailable, "%s gave a reply with bytes that are no text", r.spec.Model)
 	}
-	if res.Stop == llm.StopLength {
+	if why := partial(res.Stop); why != "" {
 		r.script.commit(prompt, strings.TrimSpace(res.Text))
-		r.script.say("[your answer was cut at its limit of output tokens, so nothing of it was run; answer shorter]")
-		r.deps.Console.Print(FromError, "The reply was cut at its token limit and not run.")
-		err := r.journal(ctx, "session.unprocessed", "LLM", "warning", map[string]any{"text": res.Text, "because": "the reply was cut at its token limit"})
-		return "", false, err
+		r.script.say("[nothing of your answer was run, because " + why + "; answer shorter, one step at a time]")
+		return "", false, r.unprocessed(ctx, res.Text, why)
 	}
 	return res.Text, false, nil
+}
+
+// partial says why a reply may not be whole, "" if it is. Only a whole reply is
+// run, so a reason that nobody knows counts as partial.
+func partial(stop string) string {
+	switch stop {
+	case llm.StopEnd, llm.StopTools:
+		return ""
+	case llm.StopLength:
+		return "it was cut at its limit of output tokens"
+	case llm.StopFiltered:
+		return "the provider cut it"
+	default:
+		return "it ended for an unknown reason"
+	}
 }
 
 // call makes one model call within the budget.

@@ -201,9 +201,9 @@ func TestTokenStop(t *testing.T) {
 	l.model = func(context.Context, llm.Request) (llm.Response, error) {
 		n++
 		if n == 40 {
-			return llm.Response{Text: "pause 1"}, nil
+			return llm.Response{Text: "pause 1", Stop: llm.StopEnd}, nil
 		}
-		return llm.Response{Text: "echo " + strings.Repeat("word ", 80)}, nil
+		return llm.Response{Text: "echo " + strings.Repeat("word ", 80), Stop: llm.StopEnd}, nil
 	}
 	s := spec()
 	s.TokenMax = 3000
@@ -236,14 +236,16 @@ func TestTokenStop(t *testing.T) {
 	}
 }
 
-// TestCutReply: half a command is not run.
+// TestCutReply: what may be half a command is not run.
 func TestCutReply(t *testing.T) {
-	l := newLab(t, llm.Response{Text: "echo rm -rf /", Stop: llm.StopLength}, "pause 1")
-	if _, err := l.once(spec()); err != nil {
-		t.Fatal(err)
-	}
-	if len(l.scripts) != 0 || !strings.Contains(l.last(1), "nothing of it was run") {
-		t.Errorf("ran %v; then the model read %q", l.scripts, l.last(1))
+	for _, stop := range []string{llm.StopLength, llm.StopFiltered, llm.StopOther, "", "new"} {
+		l := newLab(t, llm.Response{Text: "echo rm -rf /", Stop: stop}, "pause 1")
+		if _, err := l.once(spec()); err != nil {
+			t.Fatal(err)
+		}
+		if len(l.scripts) != 0 || !strings.Contains(l.last(1), "nothing of your answer was run") || len(l.eventsOf("session.unprocessed")) != 1 {
+			t.Errorf("%q: ran %v; then the model read %q", stop, l.scripts, l.last(1))
+		}
 	}
 }
 

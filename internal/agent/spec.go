@@ -62,7 +62,8 @@ type Notes interface {
 
 // Budget tells what is left. MaxTokens gives how many output tokens a call
 // with so many input bytes can afford; it returns a fault.Budget error, or a
-// number below 1, when it can afford none.
+// number too small for a reply, when it can afford none. A negative remainder
+// means that there is no limit.
 type Budget interface {
 	Remaining(ctx context.Context, agent string) (record.Micros, error)
 	MaxTokens(target string, remaining record.Micros, inputBytes int) (int, error)
