@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +26,10 @@ var migrations embed.FS
 
 // schemaVersion is the user_version that the newest migration sets.
 const schemaVersion = 1
+
+// busyMillis is how long a lock of a foreign program on the database is waited
+// for; processes of ours take turns before they come to it.
+const busyMillis = 3000
 
 // Hash is a node of the log's tree.
 type Hash = [32]byte
@@ -122,7 +127,7 @@ func (s *Store) open(ctx context.Context) error {
 		return err
 	}
 	// The tmpfs of a sandbox or a hostile TMPDIR is no place for sort files.
-	common := []string{"busy_timeout(10000)", "temp_store(memory)", "foreign_keys(1)", "trusted_schema(0)"}
+	common := []string{"busy_timeout(" + strconv.Itoa(busyMillis) + ")", "temp_store(memory)", "foreign_keys(1)", "trusted_schema(0)"}
 	if s.write, err = sql.Open("sqlite", dsn(s.path, append(common,
 		"journal_mode(WAL)", "synchronous(FULL)", "secure_delete(1)", "journal_size_limit(67108864)")...)); err != nil {
 		return err

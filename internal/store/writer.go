@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"runtime"
 	"time"
 
 	"sallyport/internal/action"
@@ -98,12 +99,12 @@ func (s *Store) run() {
 	for {
 		select {
 		case o := <-s.ops:
-			s.commit(s.collect(o))
+			s.commit(o)
 		case <-s.quit:
 			for {
 				select {
 				case o := <-s.ops:
-					s.commit(s.collect(o))
+					s.commit(o)
 				default:
 					return
 				}
@@ -112,22 +113,10 @@ func (s *Store) run() {
 	}
 }
 
-func (s *Store) collect(first *op) []*op {
-	batch := append(make([]*op, 0, 16), first)
-	for len(batch) < maxBatch {
-		select {
-		case o := <-s.ops:
-			batch = append(batch, o)
-		default:
-			return batch
-		}
-	}
-	return batch
-}
-
-func (s *Store) commit(batch []*op) {
-	note, size, err := s.transact(batch)
-	for _, o := range batch {
+func (s *Store) commit(first *op) {
+	b := &batch{s: s, ops: []*op{first}}
+	note, size, err := s.transact(b)
+	for _, o := range b.ops {
 		if err != nil {
 			o.err = err
 		}
@@ -138,9 +127,35 @@ func (s *Store) commit(batch []*op) {
 	}
 }
 
+// batch is a group of ops that share a commit; it grows while it is worked on.
+type batch struct {
+	s   *Store
+	ops []*op
+}
+
+// next gives the i-th op. When none waits it lets other goroutines run once:
+// those whose ops the last commit released are about to come with new ones.
+func (b *batch) next(i int) *op {
+	for try := 0; i >= len(b.ops) && i < maxBatch; try++ {
+		select {
+		case o := <-b.s.ops:
+			b.ops = append(b.ops, o)
+		default:
+			if try > 0 {
+				return nil
+			}
+			runtime.Gosched()
+		}
+	}
+	if i >= len(b.ops) {
+		return nil
+	}
+	return b.ops[i]
+}
+
 // transact runs a batch in one transaction. Its error concerns all of them:
 // then nothing of the batch is acknowledged.
-func (s *Store) transact(batch []*op) (note []byte, size int64, err error) {
+func (s *Store) transact(b *batch) (note []byte, size int64, err error) {
 	if err := s.Err(); err != nil {
 		return nil, 0, err
 	}
@@ -156,7 +171,7 @@ func (s *Store) transact(batch []*op) (note []byte, size int64, err error) {
 	if _, err := t.exec(`BEGIN IMMEDIATE`); err != nil {
 		return nil, 0, s.fail(err)
 	}
-	if note, err = t.all(batch); err == nil {
+	if note, err = t.all(b); err == nil {
 		_, err = t.exec(`COMMIT`)
 	}
 	if err != nil {
@@ -171,12 +186,16 @@ func (s *Store) transact(batch []*op) (note []byte, size int64, err error) {
 	return note, t.tree.size, nil
 }
 
-func (t *tx) all(batch []*op) (note []byte, err error) {
+func (t *tx) all(b *batch) (note []byte, err error) {
 	if err := t.begin(); err != nil {
 		return nil, err
 	}
 	start := t.tree
-	for _, o := range batch {
+	for i := 0; ; i++ {
+		o := b.next(i)
+		if o == nil {
+			return t.end(start)
+		}
 		if o.ctx.Err() != nil {
 			o.err = fault.Wrap("store.write", fault.Canceled, o.ctx.Err())
 			continue
@@ -185,7 +204,6 @@ func (t *tx) all(batch []*op) (note []byte, err error) {
 			return nil, err
 		}
 	}
-	return t.end(start)
 }
 
 // one runs an op in a savepoint; the error it returns dooms the batch, the

@@ -1,0 +1,141 @@
+package store_test
+
+import (
+	"bytes"
+	"context"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"sallyport/internal/action"
+	"sallyport/internal/audit"
+	"sallyport/internal/record"
+	"sallyport/internal/store"
+)
+
+func BenchmarkAppendSingle(b *testing.B) {
+	s := open(b, b.TempDir())
+	e := record.Event{Type: "bench", Agent: "bob", Session: "s", Data: map[string]any{"text": string(bytes.Repeat([]byte("x"), 200))}}
+	for b.Loop() {
+		if _, err := s.Append(context.Background(), e); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "appends/s")
+}
+
+func BenchmarkAppendGrouped64(b *testing.B) {
+	s := open(b, b.TempDir())
+	e := record.Event{Type: "bench", Agent: "bob", Session: "s", Data: map[string]any{"text": string(bytes.Repeat([]byte("x"), 200))}}
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	b.ResetTimer()
+	var wg sync.WaitGroup
+	for range 64 {
+		wg.Go(func() {
+			for left.Add(-1) >= 0 {
+				if _, err := s.Append(context.Background(), e); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "appends/s")
+}
+
+// BenchmarkAction is the ledger's part of one mediated action.
+func BenchmarkAction(b *testing.B) {
+	s := open(b, b.TempDir())
+	spawn(b, s, "bob", "c1")
+	var took []time.Duration
+	for b.Loop() {
+		start := time.Now()
+		r, err := s.Intend(context.Background(), intent(b, s, action.Exec, "bob", "c1", 1, -1))
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := s.Settle(context.Background(), record.Outcome{Intent: r.ID, Status: record.Done, Result: record.Result{Output: "ok", Cost: 1}}); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(start))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+}
+
+// million is the size of the export that BenchmarkVerify reads.
+const million = 1_000_000
+
+func BenchmarkVerify(b *testing.B) {
+	k, err := audit.OpenKeys(filepath.Join(b.TempDir(), "keys"), instance)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var data bytes.Buffer
+	if err := audit.Export(context.Background(), &data, &synthetic{k, million}, k, false); err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(data.Len()))
+	for b.Loop() {
+		r, err := audit.Verify(bytes.NewReader(data.Bytes()), audit.VerifyOptions{Verifier: k.Verifier()})
+		if err != nil || r.Size != million {
+			b.Fatal(r, err)
+		}
+	}
+}
+
+// synthetic is a log that is made while it is read.
+type synthetic struct {
+	k    *audit.Signer
+	size int64
+}
+
+func (s *synthetic) each(fn func(seq int64, leaf []byte, hash, root audit.Hash) error) error {
+	var peaks []audit.Hash
+	at := time.UnixMicro(1_700_000_000_000_000)
+	for seq := range s.size {
+		leaf, err := s.k.Leaf(seq, at.Add(time.Duration(seq)*time.Millisecond), "intent", "0011223344556677", "8899aabbccddeeff", "allow", "internal/foreign",
+			[]string{"exec.session"}, map[string][32]byte{"row": {byte(seq)}, "action": {byte(seq >> 8)}})
+		if err != nil {
+			return err
+		}
+		stored, next, err := s.k.Grow(seq, peaks, leaf)
+		if err != nil {
+			return err
+		}
+		peaks = next
+		var root audit.Hash
+		if (seq+1)%1024 == 0 || seq+1 == s.size {
+			root = s.k.Root(peaks)
+		}
+		if err := fn(seq, leaf, stored[0], root); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *synthetic) Checkpoints(_ context.Context, fn func(int64, []byte) error) error {
+	return s.each(func(seq int64, _ []byte, _, root audit.Hash) error {
+		if root == (audit.Hash{}) {
+			return nil
+		}
+		note, err := s.k.Sign(seq+1, root)
+		if err != nil {
+			return err
+		}
+		return fn(seq+1, note)
+	})
+}
+
+func (s *synthetic) Entries(_ context.Context, _ int64, _ bool, fn func(int64, []byte, []byte, map[string][2][]byte) error) error {
+	return s.each(func(seq int64, leaf []byte, hash, _ audit.Hash) error { return fn(seq, leaf, hash[:], nil) })
+}
+
+var _ audit.Source = (*store.Store)(nil)
