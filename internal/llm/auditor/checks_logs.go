@@ -5,18 +5,18 @@ package auditor
 const logPrelude = `authlog() {
   local f any= s
   for f in /var/log/auth.log.1 /var/log/auth.log /var/log/secure.1 /var/log/secure; do
-    see $f; s=$?; [ $s = 1 ] || any=1; [ $s = 0 ] && tail -c 16000000 $f | cut -c1-600
+    see $f; s=$?; [ $s = 1 ] || any=1; [ $s = 0 ] && tail -c 16000000 $f | cut -c1-1200
   done
   [ -n "$any" ] && return
   [ -d /var/log/journal ] || { no auth.log; return; }
   for f in /var/log/journal/*/system.journal; do see $f || { [ $? = 2 ] && return; }; done
-  timeout 6 journalctl -q --no-pager -o short -t sshd -t sudo -t su -t login -t useradd -t usermod -t groupadd --since -3days | tail -c 16000000 | cut -c1-600
+  timeout 6 journalctl -q --no-pager -o short -t sshd -t sudo -t su -t login -t useradd -t usermod -t groupadd --since -3days | tail -c 16000000 | cut -c1-1200
   [ ${PIPESTATUS[0]} != 124 ] || echo >&9 "! partial journal"
 }
 sshlog() { # "F|A|I source user method" per failed, accepted or invalid-user line
   authlog | awk '
     { i=index($0," sshd"); if(!i||i>60) next; t=substr($0,i+1); if(t!~/^sshd(-session)?(\[[0-9]+\])?: /) next; sub(/^[^:]*: /,"",t) }
-    !match(t,/ from [0-9a-fA-F:.]+ port [0-9]+( ssh2(: .*)?)?( \[preauth\])?$/) { next }
+    !match(t,/ from [0-9a-fA-F:.]+ port [0-9]+( ssh2(: .*)?)?( \[preauth\])?$/) { if(t~/^(Failed|Invalid)/)print substr(t,1,1),"(cut off)","?","?"; next }
     { split(substr(t,RSTART+6),w," "); head=substr(t,1,RSTART-1) }
     t~/^Invalid user /{print "I",w[1];next}
     t~/^Failed [a-z\/-]+ for /{n=split(head,h," ");print "F",w[1],h[n],h[2];next}

@@ -105,7 +105,7 @@ const reportScript = `# night watch: report writer
 report() {
   local R=$NAISYS_FOLDER/security_reports now host b n=0 s
   [ -n "$NAISYS_FOLDER" ] && mkdir -p "$R" 2>/dev/null && [ -d "$R" ] || { echo "@fail reports"; return; }
-  now=$(date +%s); host=$(tr -cd 'A-Za-z0-9.-' 2>/dev/null </etc/hostname | cut -c1-63); host=${host:-unknown-host}
+  now=$(date +%s); host=$(head -n 1 /etc/hostname | tr -cd 'A-Za-z0-9.-' | sed 's/\.\.*/./g;s/^[.-]*//' | cut -c1-63); host=${host:-unknown-host}
   base64 -d | gunzip >$A/plan
   while :; do
     b=$(date -d @$now +%F-%H%M%S)-level$2-$host${3:+-$3}$s

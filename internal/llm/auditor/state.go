@@ -1,6 +1,7 @@
 package auditor
 
 import (
+	"regexp"
 	"sort"
 	"strconv"
 	"strings"
@@ -47,6 +48,9 @@ type state struct {
 	finished  *patrol
 	verb, arg string // of the last reply
 }
+
+// baseRE is the form of a report's name without its ending.
+var baseRE = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9]{6}-level[1-5]-[A-Za-z0-9.-]{1,100}$`)
 
 // marker is the first line of every script this model writes: "# auditor: verb args".
 const marker = "# auditor: "
@@ -198,7 +202,7 @@ func (e *Engine) applyStep(s *state, arg map[string]string, r reading) {
 	if r.marks["scan"] == "done" {
 		s.scanned = n
 	}
-	if b, ok := r.marks["report"]; ok {
+	if b, ok := r.marks["report"]; ok && baseRE.MatchString(b) {
 		s.report = b
 		if p := s.patrols[n]; p != nil {
 			p.ended = true
