@@ -85,6 +85,7 @@ func (s *Store) PutGrant(ctx context.Context, g record.Grant, by string) (string
 	if g.ID == "" {
 		g.ID = shortID(8)
 	}
+	g.Expires = time.UnixMicro(g.Expires.UnixMicro()).UTC() // as it is stored, to be compared with a stored parent
 	uses := g.Uses
 	if uses == 0 {
 		uses = -1

@@ -1,0 +1,146 @@
+package store_test
+
+import (
+	"fmt"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"sallyport/internal/action"
+	"sallyport/internal/fault"
+	"sallyport/internal/label"
+	"sallyport/internal/record"
+	"sallyport/internal/store"
+)
+
+// model is what the ledger must agree with.
+type model struct {
+	round    int
+	agents   []string
+	label    map[string]label.Label
+	spent    map[string]record.Micros
+	reserved map[string]record.Micros
+	nonces   map[string]bool
+	open     map[int64]record.Reservation
+	denied   map[string]int
+	stopped  map[string]bool
+}
+
+const limit = record.Micros(1000)
+
+func drawLabel(t *rapid.T) label.Label {
+	return label.New(label.Level(rapid.IntRange(0, 3).Draw(t, "level")), label.Integrity(rapid.IntRange(0, 2).Draw(t, "integrity")),
+		label.Compartments(rapid.Uint64Range(0, 7).Draw(t, "compartments")))
+}
+
+// TestLedgerProperties runs random operations of two agents against a model:
+// labels only rise, money never passes the limit, a nonce counts once, an
+// intent settles once, a stop holds.
+func TestLedgerProperties(t *testing.T) {
+	s := open(t, t.TempDir())
+	round := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		round++ // new agents each time: opening a database is what takes long
+		m := &model{round: round, agents: []string{fmt.Sprint("ann", round), fmt.Sprint("bob", round)},
+			label: map[string]label.Label{}, spent: map[string]record.Micros{}, reserved: map[string]record.Micros{},
+			nonces: map[string]bool{}, open: map[int64]record.Reservation{}, denied: map[string]int{}, stopped: map[string]bool{}}
+		for _, a := range m.agents {
+			spawn(t, s, a, "ctx-"+a)
+			m.label[a] = label.New(label.Public, label.Member, 0)
+		}
+		for range rapid.IntRange(1, 25).Draw(rt, "steps") {
+			step(t, rt, s, m)
+		}
+		for _, a := range m.agents {
+			snap := snapshot(t, s, a, "ctx-"+a)
+			if snap.Context != m.label[a] || snap.Spent != m.spent[a]+m.reserved[a] || snap.Denials != m.denied[a] || (snap.Stopped != "") != m.stopped[a] {
+				rt.Fatalf("%s: %+v, model %+v", a, snap, m)
+			}
+		}
+	})
+	if err := s.CheckTree(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func step(t *testing.T, rt *rapid.T, s *store.Store, m *model) {
+	agent := rapid.SampledFrom(m.agents).Draw(rt, "agent")
+	switch rapid.IntRange(0, 9).Draw(rt, "op") {
+	case 0:
+		err := s.RequestStop(t.Context(), agent, "test")
+		m.stopped[agent] = true
+		if err != nil {
+			rt.Fatal(err)
+		}
+	case 1, 2:
+		if err := s.ClearStop(t.Context(), agent); err != nil {
+			rt.Fatal(err)
+		}
+		m.stopped[agent] = false
+	case 3, 4:
+		for id, r := range m.open {
+			cost := record.Micros(rapid.IntRange(0, int(r.Micros)).Draw(rt, "cost"))
+			if err := s.Settle(t.Context(), record.Outcome{Intent: id, Status: record.Done, Result: record.Result{Cost: cost}}); err != nil {
+				rt.Fatal(err)
+			}
+			if err := s.Settle(t.Context(), record.Outcome{Intent: id, Status: record.Done}); !fault.Is(err, fault.Conflict) {
+				rt.Fatalf("settled twice: %v", err)
+			}
+			m.spent[r.Account] += cost
+			m.reserved[r.Account] -= r.Micros
+			delete(m.open, id)
+			break
+		}
+	default:
+		intendStep(t, rt, s, m, agent)
+	}
+}
+
+func intendStep(t *testing.T, rt *rapid.T, s *store.Store, m *model, agent string) {
+	in := intent(t, s, action.ModelCall, agent, "ctx-"+agent, record.Micros(rapid.IntRange(0, 600).Draw(rt, "micros")), limit)
+	in.Decision.ResultLabel = drawLabel(rt)
+	nonce := fmt.Sprintf("n%d-%d", m.round, rapid.IntRange(0, 5).Draw(rt, "nonce"))
+	if rapid.Bool().Draw(rt, "approved") { // two people over one nonce
+		in.Approvals = []record.Approval{{Nonce: nonce, Person: "p"}, {Nonce: nonce, Person: "q"}}
+	}
+	if rapid.IntRange(0, 4).Draw(rt, "deny") == 0 {
+		in.Decision.Verdict = record.Deny
+	}
+	stale := rapid.IntRange(0, 5).Draw(rt, "stale") == 0
+	if stale {
+		in.Revision--
+	}
+	r, err := s.Intend(t.Context(), in)
+	fits := m.spent[agent]+m.reserved[agent]+in.Reserve.Micros <= limit
+	used := len(in.Approvals) > 0 && m.nonces[nonce]
+	switch {
+	case in.Decision.Verdict == record.Deny:
+		m.denied[agent]++
+		if err != nil {
+			rt.Fatal(err)
+		}
+	case stale:
+		if !fault.Is(err, fault.Conflict) {
+			rt.Fatalf("stale: %v", err)
+		}
+	case m.stopped[agent], used:
+		m.denied[agent]++
+		if !fault.Is(err, fault.Denied) {
+			rt.Fatalf("stopped %t, nonce used %t: %v", m.stopped[agent], used, err)
+		}
+	case !fits:
+		m.denied[agent]++
+		if !fault.Is(err, fault.Budget) {
+			rt.Fatalf("over budget: %v", err)
+		}
+	case err != nil:
+		rt.Fatal(err)
+	default:
+		if len(in.Approvals) > 0 {
+			m.nonces[nonce] = true
+		}
+		m.reserved[agent] += in.Reserve.Micros
+		m.open[r.ID] = in.Reserve
+		m.label[agent] = m.label[agent].Join(in.Decision.ResultLabel)
+	}
+}
