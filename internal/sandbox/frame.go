@@ -15,7 +15,7 @@ import (
 // untrusted: a frame whose nonce is not the one just sent is dropped, and a
 // state beyond maxState is dropped while the frame is kept.
 type frame struct {
-	tag    byte // 'N' command ended, 'X' the shell is exiting
+	tag    byte // 'S' script begins, 'N' it ended, 'X' the shell is exiting
 	nonce  string
 	status int
 	line   int
@@ -99,7 +99,7 @@ func (p *frameParser) reset() {
 // parseHeader reads the first field: four words separated by single spaces.
 func parseHeader(s string) (frame, bool) {
 	w := strings.Split(s, " ")
-	if len(w) != 4 || len(w[0]) != 1 || (w[0] != "N" && w[0] != "X") {
+	if len(w) != 4 || len(w[0]) != 1 || !strings.Contains("SNX", w[0]) {
 		return frame{}, false
 	}
 	status, err := strconv.ParseUint(w[2], 10, 8)

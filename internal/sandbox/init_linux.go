@@ -403,24 +403,32 @@ func (s *stage) reap() {
 	}
 }
 
+// signal delivers one signal and says when it has: the supervisor must not
+// begin another command that a late signal would hit.
 func (s *stage) signal(r request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	sig := syscall.Signal(r.Sig)
 	for pid, id := range s.shells {
 		if id != r.ID {
 			continue
 		}
-		sig := syscall.Signal(r.Sig)
 		switch r.Scope {
 		case scopeGroup:
 			_ = syscall.Kill(-pid, sig)
-		case scopeDescendants, scopeShell:
+		case scopeBelow:
+			s.killBelow(pid, sig)
+		case scopeHold, scopeShell:
+			// A stopped shell cannot go on with its script when a child of its
+			// ends, nor die and make its children somebody else's.
+			_ = syscall.Kill(pid, syscall.SIGSTOP)
+			s.killBelow(pid, sig)
 			if r.Scope == scopeShell {
 				_ = syscall.Kill(pid, sig)
 			}
-			s.killBelow(pid, sig)
 		}
 	}
+	_ = s.send(event{Ev: evSent, ID: r.ID, Seq: r.Seq})
 }
 
 // killBelow signals every descendant of shell. Orphans of the shell belong to

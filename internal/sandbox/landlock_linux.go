@@ -118,7 +118,7 @@ func (r *ruleset) fullRules(c *stageConfig) error {
 	}
 	private := []string{"/tmp", "/dev/shm"}
 	if c.Spec.View == ViewWorkspace {
-		private = append(private, "/var/tmp", "/run")
+		private = append(private, "/var/tmp")
 	}
 	return r.writableRules(c, private)
 }

@@ -344,6 +344,9 @@ func (m *mounter) workspace() error {
 // furnish fills the workspace's new root after pivot_root, when no path can
 // lead to the host any more.
 func (m *mounter) furnish(src *sources) error {
+	if err := mountTmp("/run", 16<<20, "0755", 0); err != nil {
+		return err
+	}
 	for _, view := range src.order {
 		if err := m.place(src.readonly[view], view); err != nil {
 			return err

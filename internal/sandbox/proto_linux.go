@@ -22,13 +22,15 @@ const (
 	evFailed  = "failed"
 	evSpawned = "spawned"
 	evExit    = "exit"
+	evSent    = "sent" // answers a signal request
 )
 
 // Whom a signal is for.
 const (
-	scopeGroup       = "group"       // the shell's process group, the shell included
-	scopeDescendants = "descendants" // everything the shell started, not the shell
-	scopeShell       = "shell"       // the shell and everything it started
+	scopeGroup = "group" // the shell's process group, the shell included
+	scopeBelow = "below" // everything the shell started; the shell itself goes on
+	scopeHold  = "hold"  // the same, the shell being stopped first and left so
+	scopeShell = "shell" // the shell and everything it started
 )
 
 type request struct {
@@ -37,12 +39,14 @@ type request struct {
 	Argv  []string `json:"argv,omitempty"`
 	Sig   int      `json:"sig,omitempty"`
 	Scope string   `json:"scope,omitempty"`
+	Seq   int      `json:"seq,omitempty"` // of a signal, repeated in its answer
 }
 
 type event struct {
 	Ev         string      `json:"ev"`
 	ID         int         `json:"id,omitempty"`
 	Status     int         `json:"status,omitempty"` // raw wait status
+	Seq        int         `json:"seq,omitempty"`
 	Error      string      `json:"error,omitempty"`
 	Step       *stepError  `json:"step,omitempty"`
 	Primitives []Primitive `json:"primitives,omitempty"`

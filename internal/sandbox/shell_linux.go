@@ -25,14 +25,16 @@ type Shell struct {
 	sb   *Sandbox
 	opts ShellOptions
 
-	run sync.Mutex // one Run at a time
+	run  sync.Mutex // one Run at a time
+	intr chan struct{}
 
 	mu     sync.Mutex
 	b      *bash // nil when none is alive
 	closed bool
+	seq    int // of the last signal sent
 
 	cwd   string // after the last finished command
-	state string // declarations to begin a new bash with
+	state string // declarations to begin a new bash with, as of the last finished command
 }
 
 // bash is one bash process and the supervisor's ends of its pipes.
@@ -54,7 +56,7 @@ func (sb *Sandbox) Shell(ctx context.Context, opts ShellOptions) (*Shell, error)
 	if sb.spec.ReadOnly {
 		return nil, fault.New("sandbox.shell", fault.Denied, "read-only mode allows no shell; set readOnlyMode to false to run commands")
 	}
-	s := &Shell{sb: sb, opts: opts.withDefaults(), cwd: sb.spec.Workdir}
+	s := &Shell{sb: sb, intr: make(chan struct{}, 1), opts: opts.withDefaults(), cwd: sb.spec.Workdir}
 	if s.cwd == "" || sb.spec.View == ViewAuditor && sb.spec.Home != "" {
 		s.cwd = sb.spec.Home
 	}
@@ -86,7 +88,7 @@ func (s *Shell) start(ctx context.Context) error {
 	if path == "" {
 		return fault.New(op, fault.Unsupported, "no bash was found on this machine; install the package bash")
 	}
-	b := &bash{events: make(chan event, 8), frames: make(chan frame, 8)}
+	b := &bash{events: make(chan event, 64), frames: make(chan frame, 8)}
 	theirs, err := b.pipes(s.sb.spec)
 	if err != nil {
 		return fault.Wrap(op, fault.Internal, err)
@@ -200,7 +202,7 @@ func (s *Shell) boot(ctx context.Context, b *bash) error {
 	// the old one did; what cannot be assigned is skipped.
 	nonce = newNonce()
 	w.Reset()
-	w.WriteString("{\n" + s.state + "\n} </dev/null >/dev/null 2>&1 201>&-\n")
+	w.WriteString(restorable(s.state) + "\n")
 	w.WriteString("\\cd -- " + quote(s.cwd) + " 2>/dev/null || \\cd -- " + quote(s.sb.spec.Home) + " 2>/dev/null || \\cd /\n")
 	w.WriteString(b.epilogue(nonce))
 	if err := b.write(w.String(), bootTimeout); err != nil {
@@ -240,14 +242,16 @@ func newNonce() string {
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 // prologue is what bash reads for one script. The script arrives as a quoted
-// here-document whose end is unguessable, is sourced, so that its syntax errors
-// cannot touch what follows, and runs with no input and without the frame pipe.
+// here-document whose end is unguessable, and is sourced, so that its syntax
+// errors cannot touch what follows; it runs with no input and without the frame
+// pipe, whose saved copy is descriptor 11 and close-on-exec. As one group, it is
+// given up as a whole when an interrupt comes. The start is announced because an
+// interrupt before it would make bash take the rest of the text for commands.
 func prologue(script, nonce string) string {
-	if !strings.HasSuffix(script, "\n") {
-		script += "\n"
-	}
-	return "trap '[[ ${BASH_SOURCE[0]-} == /dev/fd/9 ]] && __sallyport_line=$LINENO' ERR\n__sallyport_line=0\n" +
-		"\\. /dev/fd/9 9<<'" + nonce + "' </dev/null >&198 2>&199 201>&-\n" + script + nonce + "\n"
+	return "{ __sallyport_line=0; \\trap '[[ ${BASH_SOURCE[0]-} == /dev/fd/9 ]] && __sallyport_line=$LINENO' ERR; " +
+		"\\printf 'S " + nonce + " 0 0\\0\\0\\0' >&201; " +
+		"\\. /dev/fd/9 9<<'" + nonce + "' </dev/null >&198 2>&199 201>&-; }\n" +
+		"{ :; " + script + "\n\n}\n" + nonce + "\n"
 }
 
 // epilogue restores the shell and writes the frame. Assigning POSIXLY_CORRECT
@@ -257,8 +261,8 @@ func (b *bash) epilogue(nonce string) string {
 	return "{ __sallyport_status=$? POSIXLY_CORRECT=1; \\unset -f unset builtin set eval printf pwd declare shopt trap unalias export cd; " +
 		"\\unset POSIXLY_CORRECT PROMPT_COMMAND PS0; \\unalias -a; \\trap - DEBUG ERR RETURN INT TERM HUP QUIT USR1 USR2 PIPE CHLD WINCH ALRM; PS1= PS2=; " +
 		b.reset + "; " +
-		`\trap '{ \printf "X - $? ${__sallyport_line:-0}\0"; \builtin pwd -P; \printf "\0"; \builtin declare -p; \builtin declare -f; \printf "\0"; } >&201 2>/dev/null' EXIT; ` +
-		`{ \printf 'N ` + nonce + ` %s %s\0' "$__sallyport_status" "${__sallyport_line:-0}"; \pwd -P; \printf '\0'; \declare -px; \printf '\0'; } >&201; ` +
+		`\trap '__sallyport_status=$?; { { \true >&201; } 2>/dev/null || { [[ -p /proc/self/fd/11 ]] && \exec 201>&11; }; { \printf "X - $__sallyport_status ${__sallyport_line:-0}\0"; \pwd -P; \printf "\0"; \declare -p; \declare -f; \printf "\0"; } >&201; } 2>/dev/null' EXIT; ` +
+		`{ \printf 'N ` + nonce + ` %s %s\0' "$__sallyport_status" "${__sallyport_line:-0}"; \pwd -P; \printf '\0'; \declare -p; \declare -f; \printf '\0'; } >&201; ` +
 		"} 2>/dev/null\n"
 }
 
@@ -370,12 +374,21 @@ func (s *Shell) Run(ctx context.Context, script string, timeout time.Duration) (
 	if err != nil {
 		return Result{Exit: -1}, err
 	}
-	x := &execution{s: s, b: b, nonce: newNonce(), out: newOutputBuffer(s.opts.OutputBytes), began: time.Now()}
+	select {
+	case <-s.intr: // it was meant for an earlier command
+	default:
+	}
+	x := &execution{s: s, b: b, nonce: newNonce(), out: newOutputBuffer(s.opts.OutputBytes), began: time.Now(), texts: make(chan string, 16)}
 	return x.do(ctx, script, timeout)
 }
 
 // live gives the running bash, or starts one with the saved state.
 func (s *Shell) live(ctx context.Context) (*bash, error) {
+	select {
+	case <-s.sb.done:
+		return nil, fault.New("sandbox.run", fault.Unavailable, "the sandbox has ended; start a new session")
+	default:
+	}
 	s.mu.Lock()
 	b, closed := s.b, s.closed
 	s.mu.Unlock()
@@ -385,7 +398,13 @@ func (s *Shell) live(ctx context.Context) (*bash, error) {
 	if b != nil {
 		return b, nil
 	}
-	if err := s.start(ctx); err != nil {
+	err := s.start(ctx)
+	if err != nil && s.state != "" && ctx.Err() == nil {
+		// declarations that break a shell must not break every one after it
+		s.state = ""
+		err = s.start(ctx)
+	}
+	if err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
@@ -394,30 +413,61 @@ func (s *Shell) live(ctx context.Context) (*bash, error) {
 }
 
 // Interrupt does what Ctrl-C does: it ends the running command, not the shell.
-func (s *Shell) Interrupt() { s.signal(syscall.SIGINT, scopeGroup) }
-
-func (s *Shell) signal(sig syscall.Signal, scope string) {
-	s.mu.Lock()
-	b := s.b
-	s.mu.Unlock()
-	if b != nil {
-		_ = sendPacket(s.sb.ctl, request{Op: opSignal, ID: b.id, Sig: int(sig), Scope: scope})
+// Without a running command it does nothing.
+func (s *Shell) Interrupt() {
+	select {
+	case s.intr <- struct{}{}:
+	default: // one is on its way
 	}
 }
 
-// Close ends the shell and everything it started.
-func (s *Shell) Close() error {
-	s.signal(syscall.SIGKILL, scopeShell)
+// send asks the stage for a signal and returns the number of its answer.
+func (s *Shell) send(sig syscall.Signal, scope string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.b == nil {
+		return 0
+	}
+	s.seq++
+	_ = sendPacket(s.sb.ctl, request{Op: opSignal, ID: s.b.id, Sig: int(sig), Scope: scope, Seq: s.seq})
+	return s.seq
+}
+
+// Close ends the shell and everything it started, except what has given up its
+// parent while other shells live in the same sandbox: that ends with the sandbox.
+func (s *Shell) Close() error {
+	s.send(syscall.SIGKILL, scopeShell)
+	s.mu.Lock()
+	b := s.b
+	s.closed = true
+	s.mu.Unlock()
+	if b == nil {
 		return nil
 	}
-	s.closed = true
-	if s.b != nil {
-		s.sb.forget(s.b.id)
-		s.b.close()
+	if s.run.TryLock() { // a Run in progress sees the death itself and cleans up
+		defer s.run.Unlock()
+		b.awaitExit(s.sb.done)
+		s.mu.Lock()
 		s.b = nil
+		s.mu.Unlock()
+		s.sb.forget(b.id)
+		b.close()
 	}
 	return nil
+}
+
+func (b *bash) awaitExit(done <-chan struct{}) {
+	limit := time.After(2 * time.Second)
+	for {
+		select {
+		case e := <-b.events:
+			if e.Ev == evExit {
+				return
+			}
+		case <-done:
+			return
+		case <-limit:
+			return
+		}
+	}
 }

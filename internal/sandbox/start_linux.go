@@ -222,10 +222,12 @@ func (sb *Sandbox) launch(conf *stageConfig) error {
 }
 
 func stageAttr(conf *stageConfig) *syscall.SysProcAttr {
-	a := &syscall.SysProcAttr{Setsid: true, Pdeathsig: unix.SIGKILL}
+	a := &syscall.SysProcAttr{Setsid: true}
 	if conf.Tier != TierFull {
+		// no death signal: this stage has to live long enough to end the others
 		return a
 	}
+	a.Pdeathsig = unix.SIGKILL
 	a.Cloneflags = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
 	if conf.Spec.View == ViewWorkspace {
 		a.Cloneflags |= unix.CLONE_NEWNET
