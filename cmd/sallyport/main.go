@@ -7,11 +7,14 @@ import (
 	"os/signal"
 	"syscall"
 
+	"sallyport/internal/app"
 	"sallyport/internal/cli"
 )
 
 func main() {
+	app.MaybeInit() // a sandbox's stage is this program run again; it never returns from here
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
-	os.Exit(cli.Run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))
+	code := cli.Run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ())
+	stop()
+	os.Exit(code)
 }

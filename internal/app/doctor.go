@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+
+	"sallyport/internal/sandbox"
 )
 
 // CheckState is how one check of the doctor ended.
@@ -32,10 +36,82 @@ type Check struct {
 // Doctor looks at the machine, the configuration, the permissions and the
 // keys. It changes nothing but what probing the sandbox needs to try.
 func (a *App) Doctor(ctx context.Context, production bool) []Check {
-	out := []Check{}
+	out := a.checkSandbox(ctx)
 	out = append(out, a.checkConfig(production)...)
+	out = append(out, a.checkPolicy())
 	out = append(out, a.checkPermissions()...)
-	out = append(out, a.checkModels()...)
+	out = append(out, a.checkLog(ctx)...)
+	return append(out, a.checkModels()...)
+}
+
+// checkSandbox tries every primitive and compares the tier with what the
+// profiles require. A primitive that is missing fails only when a profile
+// cannot do without it.
+func (a *App) checkSandbox(ctx context.Context) []Check {
+	rep := sandbox.Probe(ctx)
+	out := []Check{}
+	for _, name := range slices.Sorted(maps.Keys(a.Config.Profiles)) {
+		c := Check{Area: "sandbox", Name: "profile " + name, State: CheckOK, Detail: "tier " + rep.Tier.String() + ", required " + a.Config.Profiles[name].RequiredTier}
+		if want := a.Config.Profiles[name].RequiredTier; rep.Tier < sandbox.TierLandlock || want == "full" && rep.Tier < sandbox.TierFull {
+			c.State = CheckFail
+			c.Remedy = "see the failed primitives below"
+			if rep.Tier == sandbox.TierLandlock {
+				c.Remedy += fmt.Sprintf(", or accept the weaker tier: profiles.%s.required_tier: landlock", name)
+			}
+		}
+		out = append(out, c)
+	}
+	for _, p := range rep.Primitives {
+		c := Check{Area: "sandbox", Name: p.Name, State: CheckOK, Detail: p.Detail, Remedy: p.Remedy}
+		if !p.OK {
+			c.State = CheckWarn
+		}
+		out = append(out, c)
+	}
+	for _, text := range rep.NotPromised {
+		out = append(out, Check{Area: "sandbox", Name: "not promised", State: CheckWarn, Detail: text})
+	}
+	return out
+}
+
+func (a *App) checkPolicy() Check {
+	c := Check{Area: "policy", Name: "rules", State: CheckOK}
+	set, err := a.Rules("")
+	if err != nil {
+		c.State, c.Detail, c.Remedy = CheckFail, sentence(err), "correct the rule or the setting it names"
+		return c
+	}
+	c.Detail = fmt.Sprintf("%d, set %.12s", len(set.Rules), set.Digest)
+	return c
+}
+
+// checkLog opens the database, which compares its newest checkpoint with the
+// stored tree, and looks at the anchors. The whole proof is verify's.
+func (a *App) checkLog(ctx context.Context) []Check {
+	s, err := a.Status(ctx)
+	switch {
+	case err != nil:
+		return []Check{{Area: "log", Name: "database", State: CheckFail, Detail: sentence(err), Remedy: "sallyport verify"}}
+	case !s.Begun:
+		return []Check{{Area: "log", Name: "database", State: CheckSkip, Detail: "none yet; the first run makes it"}}
+	}
+	out := []Check{{Area: "log", Name: "database", State: CheckOK, Detail: fmt.Sprintf("%d entries, newest checkpoint fits", s.Entries)}}
+	if s.ClockBack {
+		out = append(out, Check{Area: "log", Name: "clock", State: CheckWarn, Detail: "this machine's clock is behind the log's newest entry", Remedy: "set the clock right"})
+	}
+	if len(a.Config.Log.Anchor) == 0 {
+		out = append(out, Check{
+			Area: "log", Name: "anchor", State: CheckWarn,
+			Detail: "none: whoever owns this host can rewrite the log unseen", Remedy: "name a place elsewhere in log.anchor",
+		})
+	}
+	for _, x := range s.Anchors {
+		c := Check{Area: "log", Name: "anchor", State: CheckOK, Detail: fmt.Sprintf("%s holds %d entries", x.Name, x.Size)}
+		if x.Error != "" {
+			c.State, c.Detail, c.Remedy = CheckFail, x.Name+": "+x.Error, "make the place reachable; pushing goes on by itself"
+		}
+		out = append(out, c)
+	}
 	return out
 }
 

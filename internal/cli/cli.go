@@ -38,6 +38,7 @@ type commands struct {
 
 	Stop stopCmd `cmd:"" group:"steer" help:"Stop an agent or all of them, even one that hangs."`
 
+	Policy policyCmd `cmd:"" group:"prove" help:"Show, test and explain the rules."`
 	Verify verifyCmd `cmd:"" group:"prove" help:"Prove that the log, or an export of it, is complete and unchanged."`
 	Log    logCmd    `cmd:"" group:"prove" help:"Show or export the verifiable log."`
 

@@ -9,10 +9,13 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"sallyport/internal/app"
 )
 
 // TestMain lets the scripts run the real command line as a process of its own.
 func TestMain(m *testing.M) {
+	app.MaybeInit()
 	testscript.Main(m, map[string]func(){
 		"sallyport": func() {
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

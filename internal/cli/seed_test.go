@@ -133,7 +133,10 @@ func fakeRunErr(ctx context.Context, manner string, agents []string) error {
 	}
 	switch manner {
 	case "frozen":
-		return syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		if err := syscall.Kill(os.Getpid(), syscall.SIGSTOP); err != nil {
+			return err
+		}
+		select {}
 	case "rude":
 		select {}
 	}
