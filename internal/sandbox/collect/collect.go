@@ -139,25 +139,10 @@ func clean(s string) string {
 	}, s)
 }
 
-// collectors lists every collector with the names it answers for.
-func collectors() []struct {
+// collector is one source of facts and the names it answers for.
+type collector struct {
 	names []string
 	run   func(context.Context, host) fact
-} {
-	return []struct {
-		names []string
-		run   func(context.Context, host) fact
-	}{
-		{[]string{"sockets", "owners"}, sockets},
-		{[]string{"unix"}, unixSockets},
-		{[]string{"firewall"}, firewall},
-		{[]string{"secrets"}, secrets},
-		{[]string{"accounts"}, accounts},
-		{[]string{"updates", "lists"}, updates},
-		{[]string{"sysctl"}, sysctl},
-		{[]string{"roots"}, roots},
-		{[]string{"live"}, live},
-	}
 }
 
 // live states whether the session will see the same sockets as the collector.
