@@ -1,0 +1,139 @@
+package approval
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"sallyport/internal/fault"
+	"sallyport/internal/record"
+)
+
+// Await publishes an ask and waits for its quorum: at the terminal if there is
+// one, and for answers from other processes. Unattended and without Wait it
+// returns at once. Whatever is not a complete, verified quorum in time is a
+// fault.NeedsAsk error; a verified deny is fault.Denied.
+func (s *Service) Await(ctx context.Context, req record.ApprovalRequest) ([]record.Approval, error) {
+	if err := s.paused(ctx); err != nil {
+		return nil, err
+	}
+	if len(req.Needs) == 0 {
+		return nil, fault.New("approval.await", fault.Internal, "an ask names nobody who could answer it")
+	}
+	row, err := s.publish(ctx, req)
+	if err != nil {
+		return nil, fmt.Errorf("approval.await: %w", err)
+	}
+	if got, done, err := s.look(ctx, row); done || err != nil {
+		return got, err
+	}
+	if s.cfg.Asker == nil && s.cfg.Wait == 0 {
+		return nil, s.unanswered(row, req, "nobody is at the terminal")
+	}
+	return s.wait(ctx, row, req)
+}
+
+func (s *Service) unanswered(row record.AskRow, req record.ApprovalRequest, why string) error {
+	return fault.New("approval.await", fault.NeedsAsk, "%s; %s: `sallyport approve %s` until %s permits exactly this once",
+		req.Because, why, row.ID, row.Expires.UTC().Format("15:04 UTC"))
+}
+
+// wait polls the book while the terminal, if any, is asked.
+func (s *Service) wait(ctx context.Context, row record.AskRow, req record.ApprovalRequest) ([]record.Approval, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	var answered <-chan error
+	if s.cfg.Asker != nil {
+		answered = s.ask(ctx, row, req)
+	}
+	defer func() {
+		cancel()
+		if answered != nil {
+			<-answered // the terminal is free again before anything else happens
+		}
+	}()
+	limit := row.Expires.Sub(s.cfg.Now())
+	if s.cfg.Asker == nil || s.cfg.Wait > 0 {
+		limit = min(limit, s.cfg.Wait)
+	}
+	deadline := time.NewTimer(limit)
+	defer deadline.Stop()
+	tick := time.NewTicker(s.cfg.Poll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, s.unanswered(row, req, "the wait was cut short")
+		case <-deadline.C:
+			return nil, s.unanswered(row, req, "nobody answered in time")
+		case err, open := <-answered:
+			if !open {
+				answered = nil
+				err = nil
+			}
+			if got, done, lerr := s.look(ctx, row); done || lerr != nil {
+				return got, lerr
+			}
+			if err != nil {
+				return nil, s.unanswered(row, req, fault.PublicText(err))
+			}
+			if s.cfg.Wait == 0 {
+				return nil, s.unanswered(row, req, "not everybody needed has answered")
+			}
+		case <-tick.C:
+			if got, done, err := s.look(ctx, row); done || err != nil {
+				return got, err
+			}
+		}
+	}
+}
+
+// look reads what was answered until now.
+func (s *Service) look(ctx context.Context, row record.AskRow) ([]record.Approval, bool, error) {
+	rows, err := s.cfg.Book.Statements(ctx, row.Digest)
+	if err != nil {
+		return nil, false, fmt.Errorf("approval.look: %w", err)
+	}
+	v, err := s.review(ctx, row, rows)
+	switch {
+	case err != nil:
+		return nil, false, err
+	case v.denier != "":
+		return nil, true, fault.New("approval.await", fault.Denied, "%s said no to ask %s", v.denier, row.ID)
+	case v.complete():
+		return v.approvals, true, nil
+	}
+	return nil, false, nil
+}
+
+// ask puts the question to the terminal. The channel is closed when the
+// terminal is free again; an error on it says why there was no answer.
+func (s *Service) ask(ctx context.Context, row record.AskRow, req record.ApprovalRequest) <-chan error {
+	out := make(chan error, 1)
+	go func() {
+		defer close(out)
+		s.prompt.Lock()
+		defer s.prompt.Unlock()
+		if ctx.Err() != nil {
+			return
+		}
+		render, err := s.Render(row, req.Advice)
+		if err != nil {
+			out <- &fault.Error{Op: "approval.ask", Kind: fault.Corrupt, Public: "the stored ask does not verify, so it was not shown", Err: err}
+			return
+		}
+		yes, answered, err := s.cfg.Asker.Ask(ctx, row, render)
+		switch {
+		case err != nil:
+			err = &fault.Error{Op: "approval.ask", Kind: fault.Unavailable, Public: "the terminal could not be asked", Err: err}
+		case !answered || ctx.Err() != nil:
+		case yes:
+			err = s.Approve(ctx, row.ID, s.cfg.Signer)
+		default:
+			err = s.Deny(ctx, row.ID, s.cfg.Signer)
+		}
+		if err != nil {
+			out <- err
+		}
+	}()
+	return out
+}
