@@ -91,8 +91,10 @@ func (a GitAnchor) Push(ctx context.Context, checkpoint []byte) error {
 	}
 	steps := [][]string{
 		{"add", "--", gitFile},
-		{"-c", "user.name=sallyport", "-c", "user.email=sallyport@localhost", "-c", "commit.gpgSign=false",
-			"commit", "--quiet", "--no-verify", "--message", "checkpoint", "--", gitFile},
+		{
+			"-c", "user.name=sallyport", "-c", "user.email=sallyport@localhost", "-c", "commit.gpgSign=false",
+			"commit", "--quiet", "--no-verify", "--message", "checkpoint", "--", gitFile,
+		},
 	}
 	if a.Remote != "" {
 		steps = append(steps, []string{"push", "--quiet", "--no-verify", "--", a.Remote, "HEAD"})
@@ -108,12 +110,15 @@ func (a GitAnchor) Push(ctx context.Context, checkpoint []byte) error {
 func (a GitAnchor) git(ctx context.Context, args []string) error {
 	ctx, cancel := context.WithTimeout(ctx, gitTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "git", append([]string{"-c", "core.hooksPath=/dev/null"}, args...)...) //nolint:gosec // G204: fixed arguments
+	//nolint:forbidigo // why git, and why here: see GitAnchor
+	cmd := exec.CommandContext(ctx, "git", append([]string{"-c", "core.hooksPath=/dev/null"}, args...)...)
 	cmd.Dir, cmd.Env, cmd.WaitDelay = a.Dir, append(append([]string{}, a.Env...), "GIT_TERMINAL_PROMPT=0"), time.Second
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return &fault.Error{Op: "audit.gitAnchor", Kind: fault.Unavailable, Public: "git could not keep the checkpoint in " + a.Dir,
-			Err: fmt.Errorf("%w: %s", err, strings.TrimSpace(string(out)))}
+		return &fault.Error{
+			Op: "audit.gitAnchor", Kind: fault.Unavailable, Public: "git could not keep the checkpoint in " + a.Dir,
+			Err: fmt.Errorf("%w: %s", err, strings.TrimSpace(string(out))),
+		}
 	}
 	return nil
 }

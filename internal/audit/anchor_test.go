@@ -213,7 +213,7 @@ func TestFileAndGitAnchor(t *testing.T) {
 	anchors := []Anchor{FileAnchor{file}}
 	files := []string{file}
 	if git, err := exec.LookPath("git"); err == nil {
-		cmd := exec.Command(git, "init", "--quiet", dir) //nolint:gosec // G204: test
+		cmd := exec.Command(git, "init", "--quiet", dir)
 		cmd.Env = env
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v %s", err, out)
@@ -222,7 +222,7 @@ func TestFileAndGitAnchor(t *testing.T) {
 		if err := os.MkdirAll(filepath.Dir(hook), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(hook, []byte("#!/bin/sh\nexit 1\n"), 0o700); err != nil { //nolint:gosec // G306: a hook is executable
+		if err := os.WriteFile(hook, []byte("#!/bin/sh\nexit 1\n"), 0o700); err != nil {
 			t.Fatal(err)
 		}
 		anchors, files = append(anchors, GitAnchor{Dir: dir, Env: env}), append(files, filepath.Join(dir, gitFile))

@@ -67,11 +67,11 @@ func OpenKeys(dir, instance string) (*Signer, error) {
 	if info.Mode().Perm()&0o077 != 0 {
 		return nil, fault.New(op, fault.Config, "keys/%s may be read by others (mode %04o): run chmod 600 on it", KeyFile, info.Mode().Perm())
 	}
-	skey, err := os.ReadFile(key) //nolint:gosec // G304: the operator's own state directory
+	skey, err := os.ReadFile(key)
 	if err != nil {
 		return nil, fault.Wrap(op, fault.Internal, err)
 	}
-	vkey, err := os.ReadFile(filepath.Join(dir, VerifierFile)) //nolint:gosec // G304: as above
+	vkey, err := os.ReadFile(filepath.Join(dir, VerifierFile))
 	if errors.Is(err, os.ErrNotExist) {
 		// A run that was killed between the two files left the private one.
 		var public string
@@ -136,7 +136,7 @@ func makeKeys(dir, instance string) error {
 }
 
 func writeNew(path, text string, mode os.FileMode) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode) //nolint:gosec // G304: the operator's own state directory
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
 	if err != nil {
 		return err
 	}
@@ -170,8 +170,10 @@ func (s *Signer) Check(signed []byte) (size int64, root Hash, err error) {
 
 // Leaf encodes an entry; texts are made to fit.
 func (s *Signer) Leaf(seq int64, at time.Time, kind, agent, session, decision, label string, rules []string, commit map[string][32]byte) ([]byte, error) {
-	l := Leaf{Seq: seq, Time: at.Truncate(time.Microsecond), Kind: Text(kind), Agent: Text(agent), Session: Text(session),
-		Decision: Text(decision), Label: Text(label), Commit: make(map[string]Commitment, len(commit))}
+	l := Leaf{
+		Seq: seq, Time: at.Truncate(time.Microsecond), Kind: Text(kind), Agent: Text(agent), Session: Text(session),
+		Decision: Text(decision), Label: Text(label), Commit: make(map[string]Commitment, len(commit)),
+	}
 	for i, r := range rules {
 		if i == maxRules {
 			break

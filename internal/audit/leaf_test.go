@@ -75,8 +75,10 @@ func TestLeafBounds(t *testing.T) {
 }
 
 func FuzzParseLeaf(f *testing.F) {
-	b, _ := Leaf{Seq: 12, Time: time.UnixMicro(1e15), Kind: "intent", Rules: []string{"a", "b"}, Label: "internal{c3}/foreign",
-		Commit: map[string]Commitment{"row": {1}, "action": {2}}}.Bytes()
+	b, _ := Leaf{
+		Seq: 12, Time: time.UnixMicro(1e15), Kind: "intent", Rules: []string{"a", "b"}, Label: "internal{c3}/foreign",
+		Commit: map[string]Commitment{"row": {1}, "action": {2}},
+	}.Bytes()
 	f.Add(b)
 	f.Add(bytes.Replace(b, []byte(`"seq":12`), []byte(`"seq":012`), 1))
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -78,8 +78,7 @@ func Verify(r io.Reader, o VerifyOptions) (Report, error) {
 	v := &verifier{opt: o, erased: map[int64]bool{}}
 	err := v.run(r)
 	var p *Problem
-	var stop problemError
-	if errors.As(err, &stop) {
+	if stop, ok := errors.AsType[problemError](err); ok {
 		p, err = stop.p, nil
 	}
 	v.report.Size, v.report.Bad = v.size, p

@@ -11,41 +11,11 @@ import (
 	"sallyport/internal/record"
 )
 
-// AskRow is a question to people: may this exact action happen?
-type AskRow struct {
-	ID      string // six characters a person can type; chosen if empty
-	Digest  action.Digest
-	Created time.Time // set by PutAsk
-	Expires time.Time
-	State   string // open, or how it ended: approved, denied, expired, withdrawn
-	Agent   string
-	Session string
-	Kind    action.Kind
-	Target  string
-	Because string // the rule's sentence
-	Nonce   string // the server's nonce, unique
-	Payload []byte // the statement to sign, as the approval room encodes it
-}
-
-// Kinds of statements.
-const (
-	Approve    = "approve"
-	Disapprove = "deny"
-)
-
-// Statement is a signed envelope about an action's digest, as it came.
-type Statement struct {
-	ID       int64
-	Kind     string // Approve or Disapprove
-	Created  time.Time
-	Envelope []byte
-}
-
 // askIDLength gives 2^30 ids, of which few are open at a time.
 const askIDLength = 6
 
 // PutAsk stores an open ask and gives its id.
-func (s *Store) PutAsk(ctx context.Context, a AskRow) (string, error) {
+func (s *Store) PutAsk(ctx context.Context, a record.AskRow) (string, error) {
 	const name = "store.putAsk"
 	if a.Nonce == "" || a.Expires.IsZero() {
 		return "", fault.New(name, fault.Internal, "an ask needs a nonce and an expiry")
@@ -72,7 +42,8 @@ func (s *Store) PutAsk(ctx context.Context, a AskRow) (string, error) {
 			return err
 		}
 		return t.note(record.Event{Type: "approval.ask", Agent: a.Agent, Session: a.Session, Level: "warning", Data: map[string]any{
-			"ask": id, "kind": string(a.Kind), "target": a.Target, "because": a.Because, "expires": a.Expires.UTC().Format(time.RFC3339)}})
+			"ask": id, "kind": string(a.Kind), "target": a.Target, "because": a.Because, "expires": a.Expires.UTC().Format(time.RFC3339),
+		}})
 	})
 	if err != nil {
 		return "", s.explain(name, err)
@@ -82,8 +53,8 @@ func (s *Store) PutAsk(ctx context.Context, a AskRow) (string, error) {
 
 const selectAsk = `SELECT id, digest, created, expires, state, agent, session, kind, target, because, nonce, payload FROM asks `
 
-func scanAsk(scan func(...any) error) (AskRow, error) {
-	var a AskRow
+func scanAsk(scan func(...any) error) (record.AskRow, error) {
+	var a record.AskRow
 	var digest, kind string
 	var created, expires int64
 	if err := scan(&a.ID, &digest, &created, &expires, &a.State, &a.Agent, &a.Session, &kind, &a.Target, &a.Because, &a.Nonce, &a.Payload); err != nil {
@@ -97,13 +68,13 @@ func scanAsk(scan func(...any) error) (AskRow, error) {
 
 // Asks gives the asks, oldest first; with openOnly those that wait and have not
 // expired.
-func (s *Store) Asks(ctx context.Context, openOnly bool) ([]AskRow, error) {
+func (s *Store) Asks(ctx context.Context, openOnly bool) ([]record.AskRow, error) {
 	const name = "store.asks"
 	query, args := selectAsk+`ORDER BY created, id`, []any(nil)
 	if openOnly {
 		query, args = selectAsk+`WHERE state='open' AND expires > ? ORDER BY created, id`, []any{s.opt.Now().UnixMicro()}
 	}
-	var out []AskRow
+	var out []record.AskRow
 	err := s.each(ctx, name, query, args, func(scan func(...any) error) error {
 		a, err := scanAsk(scan)
 		out = append(out, a)
@@ -116,19 +87,19 @@ func (s *Store) Asks(ctx context.Context, openOnly bool) ([]AskRow, error) {
 }
 
 // Ask gives one ask; fault.NotFound if there is none.
-func (s *Store) Ask(ctx context.Context, id string) (AskRow, error) {
+func (s *Store) Ask(ctx context.Context, id string) (record.AskRow, error) {
 	const name = "store.ask"
-	var out *AskRow
+	var out *record.AskRow
 	err := s.each(ctx, name, selectAsk+`WHERE id=?`, []any{id}, func(scan func(...any) error) error {
 		a, err := scanAsk(scan)
 		out = &a
 		return err
 	})
 	if err != nil {
-		return AskRow{}, s.explain(name, err)
+		return record.AskRow{}, s.explain(name, err)
 	}
 	if out == nil {
-		return AskRow{}, fault.New(name, fault.NotFound, "there is no ask %s: `sallyport approvals` lists them", id)
+		return record.AskRow{}, fault.New(name, fault.NotFound, "there is no ask %s: `sallyport approvals` lists them", id)
 	}
 	return *out, nil
 }
@@ -136,7 +107,7 @@ func (s *Store) Ask(ctx context.Context, id string) (AskRow, error) {
 // CloseAsk records how an open ask ended.
 func (s *Store) CloseAsk(ctx context.Context, id, state string) error {
 	const name = "store.closeAsk"
-	if state == "open" || state == "" {
+	if state == record.AskOpen || state == "" {
 		return fault.New(name, fault.Internal, "an ask is closed as approved, denied, expired or withdrawn")
 	}
 	err := s.do(ctx, name, func(t *tx) error {
@@ -153,40 +124,36 @@ func (s *Store) CloseAsk(ctx context.Context, id, state string) error {
 		}
 		return t.note(record.Event{Type: "approval.close", Agent: agent, Session: session, Data: map[string]any{"ask": id, "state": state}})
 	})
-	if err != nil {
-		return s.explain(name, err)
-	}
-	return nil
+	return s.explain(name, err)
 }
 
 // PutStatement stores a signed envelope about an action. Whether it counts is
 // for the approval room to say, each time it reads it.
 func (s *Store) PutStatement(ctx context.Context, d action.Digest, envelope []byte, kind string) error {
 	const name = "store.putStatement"
-	if kind != Approve && kind != Disapprove {
-		return fault.New(name, fault.Internal, "a statement approves or denies")
+	if kind != record.StatementApprove && kind != record.StatementDeny && kind != record.StatementGrant {
+		return fault.New(name, fault.Internal, "a statement approves, denies or grants")
 	}
 	err := s.do(ctx, name, func(t *tx) error {
 		if _, err := t.exec(`INSERT INTO statements (digest, kind, created, envelope) VALUES (?,?,?,?)`,
 			d.String(), kind, max(t.tree.clock, s.opt.Now().UnixMicro()), envelope); err != nil {
 			return err
 		}
-		_, _, err := t.append(entry{kind: "event", digest: &d, row: rowOf(record.Event{Type: "approval." + kind, Channel: "OPERATOR",
-			Data: map[string]any{"envelope": string(envelope)}})})
+		_, err := t.append(entry{kind: "event", digest: &d, row: rowOf(record.Event{
+			Type: "approval." + kind, Channel: "OPERATOR",
+			Data: map[string]any{"envelope": string(envelope)},
+		})})
 		return err
 	})
-	if err != nil {
-		return s.explain(name, err)
-	}
-	return nil
+	return s.explain(name, err)
 }
 
 // Statements gives the envelopes about an action, oldest first.
-func (s *Store) Statements(ctx context.Context, d action.Digest) ([]Statement, error) {
+func (s *Store) Statements(ctx context.Context, d action.Digest) ([]record.Statement, error) {
 	const name = "store.statements"
-	var out []Statement
+	var out []record.Statement
 	err := s.each(ctx, name, `SELECT id, kind, created, envelope FROM statements WHERE digest=? ORDER BY id`, []any{d.String()}, func(scan func(...any) error) error {
-		var st Statement
+		var st record.Statement
 		var created int64
 		if err := scan(&st.ID, &st.Kind, &created, &st.Envelope); err != nil {
 			return err

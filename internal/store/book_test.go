@@ -134,7 +134,7 @@ func TestAsksAndStatements(t *testing.T) {
 	s := open(t, t.TempDir())
 	ctx := t.Context()
 	d := action.Digest{1, 2}
-	row := store.AskRow{Digest: d, Expires: time.Now().Add(time.Minute), Agent: "bob", Kind: action.Exec, Target: "x", Nonce: "aa", Payload: []byte("{}")}
+	row := record.AskRow{Digest: d, Expires: time.Now().Add(time.Minute), Agent: "bob", Kind: action.Exec, Target: "x", Nonce: "aa", Payload: []byte("{}")}
 	id, err := s.PutAsk(ctx, row)
 	if err != nil || len(id) != 6 {
 		t.Fatal(id, err)
@@ -146,11 +146,11 @@ func TestAsksAndStatements(t *testing.T) {
 	row.ID, row.Nonce = id, "bb"
 	_, err = s.PutAsk(ctx, row)
 	wantKind(t, err, fault.Conflict, id)
-	if err := s.PutStatement(ctx, d, []byte("envelope"), store.Approve); err != nil {
+	if err := s.PutStatement(ctx, d, []byte("envelope"), record.StatementApprove); err != nil {
 		t.Fatal(err)
 	}
 	st, err := s.Statements(ctx, d)
-	if err != nil || len(st) != 1 || st[0].Kind != store.Approve || string(st[0].Envelope) != "envelope" {
+	if err != nil || len(st) != 1 || st[0].Kind != record.StatementApprove || string(st[0].Envelope) != "envelope" {
 		t.Fatalf("%+v %v", st, err)
 	}
 	if open, err := s.Asks(ctx, true); err != nil || len(open) != 1 {
@@ -201,7 +201,8 @@ func TestEventData(t *testing.T) {
 	long := strings.Repeat("é", 50000)
 	in := record.Intent{
 		Action: action.Action{Kind: action.ModelCall, Target: "local/m", Agent: "bob\xff", Session: "s", Args: map[string]any{
-			"messages": []any{map[string]any{"role": "user", "content": "first"}, map[string]any{"role": "user", "content": long}}, "max": int64(3)}},
+			"messages": []any{map[string]any{"role": "user", "content": "first"}, map[string]any{"role": "user", "content": long}}, "max": int64(3),
+		}},
 		Decision: record.Decision{Verdict: record.Allow, Advice: []record.Finding{{Rule: "f", Severity: 2}}},
 		Reserve:  record.Reservation{Account: "bob", Micros: 10, Limit: -1},
 	}
@@ -209,8 +210,10 @@ func TestEventData(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Settle(ctx, record.Outcome{Intent: r.ID, Status: record.Failed, Err: "half a stream", Result: record.Result{Cost: 4,
-		Output: "\x00\xffbinary", Findings: []record.Finding{{Severity: 5}}, Data: map[string]any{"f": func() {}, "usage": map[string]int{"in": 3}}}}); err != nil {
+	if err := s.Settle(ctx, record.Outcome{Intent: r.ID, Status: record.Failed, Err: "half a stream", Result: record.Result{
+		Cost:   4,
+		Output: "\x00\xffbinary", Findings: []record.Finding{{Severity: 5}}, Data: map[string]any{"f": func() {}, "usage": map[string]int{"in": 3}},
+	}}); err != nil {
 		t.Fatal(err)
 	}
 	events, err := s.Events(ctx, store.Filter{Types: []string{"LLM_call_*"}})

@@ -85,7 +85,7 @@ func child(dir, mode string) int {
 
 func startChild(t *testing.T, dir, mode string) (*exec.Cmd, *bufio.Scanner) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0]) //nolint:gosec // G204: this test binary
+	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childDir+"="+dir, childMode+"="+mode)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -261,8 +261,10 @@ func TestDiskFull(t *testing.T) {
 		n++
 	}
 	wantKind(t, err, fault.Unavailable, "full")
-	_, err = s.Intend(t.Context(), record.Intent{Decision: record.Decision{Verdict: record.Allow}, Action: action.Action{Kind: action.Exec,
-		Args: map[string]any{"script": strings.Repeat("z", 60000)}}})
+	_, err = s.Intend(t.Context(), record.Intent{Decision: record.Decision{Verdict: record.Allow}, Action: action.Action{
+		Kind: action.Exec,
+		Args: map[string]any{"script": strings.Repeat("z", 60000)},
+	}})
 	wantKind(t, err, fault.Unavailable, "nothing may be done")
 	if err := s.Close(); err != nil && !errors.Is(err, io.EOF) {
 		t.Log(err)

@@ -28,10 +28,10 @@ const (
 
 // eventType names the event about an action; see the package documentation.
 func eventType(kind action.Kind, phase string) string {
-	switch kind {
-	case action.ModelCall:
+	if kind == action.ModelCall {
 		return "LLM_call_" + phase
-	case action.ToolCall:
+	}
+	if kind == action.ToolCall {
 		return "MCP_tool_call_" + phase
 	}
 	return string(kind) + "." + phase
@@ -39,7 +39,7 @@ func eventType(kind action.Kind, phase string) string {
 
 // channelOf names the channel of an action's events.
 func channelOf(kind action.Kind, agent string) string {
-	switch kind {
+	switch kind { //nolint:exhaustive // what has no channel of its own is the operator's or the system's
 	case action.ModelCall:
 		return "LLM"
 	case action.ToolCall:

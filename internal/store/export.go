@@ -1,9 +1,11 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
+	"time"
 
 	"sallyport/internal/fault"
 	"sallyport/internal/record"
@@ -28,6 +30,18 @@ func (s *Store) Latest(ctx context.Context) (size int64, note []byte, err error)
 		return scan(&size, &note)
 	})
 	return size, note, err
+}
+
+// LastTime gives the time of the newest entry of the log, zero if there is none.
+// The machine's clock may be behind it after it was set back.
+func (s *Store) LastTime(ctx context.Context) (at time.Time, err error) {
+	err = s.each(ctx, "store.lastTime", `SELECT clock FROM head WHERE size > 0`, nil, func(scan func(...any) error) error {
+		var micros int64
+		err := scan(&micros)
+		at = time.UnixMicro(micros).UTC()
+		return err
+	})
+	return at, err
 }
 
 // page is how many entries are read at a time, so that a long export does not
@@ -98,32 +112,28 @@ func (s *Store) CheckTree(ctx context.Context) error {
 		return err
 	}
 	var peaks []Hash
-	var n int64
+	n := int64(0)
+	grow := func(scan func(...any) error) error {
+		var seq int64
+		var leaf, hashes []byte
+		if err := scan(&seq, &leaf, &hashes); err != nil {
+			return err
+		}
+		stored, next, err := s.opt.Tree.Grow(n, peaks, leaf)
+		if err != nil {
+			return err
+		}
+		if seq != n || !bytes.Equal(hashes, flat(stored)) {
+			return fault.New(name, fault.Corrupt, "entry %d of the log was changed or is missing: its tree hashes do not fit; restore a backup", n)
+		}
+		peaks, n = next, n+1
+		return nil
+	}
 	for n < size {
 		start := n
-		err = s.each(ctx, name, `SELECT seq, leaf, hashes FROM leaves WHERE seq >= ? AND seq < ? ORDER BY seq LIMIT ?`, []any{n, size, page}, func(scan func(...any) error) error {
-			var seq int64
-			var leaf, hashes []byte
-			if err := scan(&seq, &leaf, &hashes); err != nil {
-				return err
-			}
-			stored, next, err := s.opt.Tree.Grow(n, peaks, leaf)
-			if err != nil {
-				return err
-			}
-			if seq != n || len(hashes) != 32*len(stored) {
-				return fault.New(name, fault.Corrupt, "entry %d of the log is missing or its tree hashes are: restore a backup", n)
-			}
-			for i, h := range stored {
-				if string(hashes[32*i:32*i+32]) != string(h[:]) {
-					return fault.New(name, fault.Corrupt, "entry %d of the log was changed: its tree hashes do not fit; restore a backup", n)
-				}
-			}
-			peaks, n = next, n+1
-			return nil
-		})
+		err = s.each(ctx, name, `SELECT seq, leaf, hashes FROM leaves WHERE seq >= ? AND seq < ? ORDER BY seq LIMIT ?`, []any{n, size, page}, grow)
 		if err != nil {
-			return s.explain(name, err)
+			return err
 		}
 		if n == start {
 			return fault.New(name, fault.Corrupt, "entries %d to %d of the log are missing: restore a backup", n, size-1)
@@ -134,6 +144,15 @@ func (s *Store) CheckTree(ctx context.Context) error {
 		return fault.New(name, fault.Corrupt, "the newest checkpoint is not this instance's signature over the stored entries: restore a backup")
 	}
 	return nil
+}
+
+// flat joins hashes as they are stored.
+func flat(hashes []Hash) []byte {
+	out := make([]byte, 0, len(hashes)*32)
+	for _, h := range hashes {
+		out = append(out, h[:]...)
+	}
+	return out
 }
 
 // eraseType is the type of the event that records an erasure. The verifier

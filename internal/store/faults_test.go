@@ -22,7 +22,7 @@ func alterLock(t *testing.T, dir string, while func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close() //nolint:errcheck // test
+	defer db.Close()
 	db.SetMaxOpenConns(1)
 	if _, err := db.ExecContext(context.Background(), `BEGIN IMMEDIATE`); err != nil {
 		t.Fatal(err)
@@ -127,7 +127,7 @@ func TestSeedSQL(t *testing.T) {
 	now = start
 	put("latest", "suspicious")
 	for _, tz := range []string{"UTC", "Pacific/Auckland", "America/Los_Angeles"} {
-		cmd := exec.Command(bin, "-header", "-separator", "|", s.Path(), seedSQL) //nolint:gosec // G204: test
+		cmd := exec.Command(bin, "-header", "-separator", "|", s.Path(), seedSQL)
 		cmd.Env = append(os.Environ(), "TZ="+tz)
 		out, err := cmd.CombinedOutput()
 		if err != nil {

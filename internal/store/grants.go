@@ -19,18 +19,6 @@ const liveGrants = `WITH RECURSIVE dead(id) AS (
 ) SELECT id, parent, agent, kind, target, expires, uses, revoked, because FROM grants
 	WHERE agent = ?1 AND id NOT IN dead ORDER BY id`
 
-func scanGrants(rows *sql.Rows) ([]record.Grant, error) {
-	var out []record.Grant
-	for rows.Next() {
-		g, err := scanGrant(rows.Scan)
-		if err != nil {
-			return nil, errors.Join(err, rows.Close())
-		}
-		out = append(out, g)
-	}
-	return out, errors.Join(rows.Err(), rows.Close())
-}
-
 func scanGrant(scan func(...any) error) (record.Grant, error) {
 	var g record.Grant
 	var kind string
@@ -118,7 +106,8 @@ func (s *Store) PutGrant(ctx context.Context, g record.Grant, by string) (string
 		}
 		return t.note(record.Event{Type: "grant.give", Agent: g.Agent, Channel: "OPERATOR", Data: map[string]any{
 			"grant": g.ID, "parent": g.Parent, "kind": string(g.Kind), "target": g.Target, "uses": g.Uses, "because": g.Because,
-			"expires": g.Expires.UTC().Format(time.RFC3339), "by": by}})
+			"expires": g.Expires.UTC().Format(time.RFC3339), "by": by,
+		}})
 	})
 	if err != nil {
 		return "", s.explain(name, err)
@@ -128,7 +117,7 @@ func (s *Store) PutGrant(ctx context.Context, g record.Grant, by string) (string
 
 // note appends an event within a transaction.
 func (t *tx) note(e record.Event) error {
-	_, _, err := t.append(entry{kind: "event", row: rowOf(e)})
+	_, err := t.append(entry{kind: "event", row: rowOf(e)})
 	return err
 }
 
@@ -173,8 +162,5 @@ func (s *Store) Revoke(ctx context.Context, id, by string) error {
 		}
 		return t.note(record.Event{Type: "grant.revoke", Agent: agent, Channel: "OPERATOR", Data: map[string]any{"grant": id, "by": by}})
 	})
-	if err != nil {
-		return s.explain(name, err)
-	}
-	return nil
+	return s.explain(name, err)
 }

@@ -37,10 +37,10 @@ type scope struct {
 	ceiling label.Label
 }
 
-func readScope(row scanner, s record.Scope) (scope, error) {
+func readScope(scan func(...any) error, s record.Scope) (scope, error) {
 	var out scope
 	var l, c string
-	if err := row.Scan(&out.rev, &out.stopped, &l, &c); err != nil {
+	if err := scan(&out.rev, &out.stopped, &l, &c); err != nil {
 		return scope{}, err
 	}
 	switch {
@@ -81,60 +81,46 @@ func (s *Store) Snapshot(ctx context.Context, sc record.Scope) (record.Snapshot,
 }
 
 func (s *Store) snapshot(ctx context.Context, tx *sql.Tx, sc record.Scope) (record.Snapshot, error) {
-	query := func(q string) (*sql.Stmt, error) {
-		st, err := s.readStmt(ctx, q)
+	each := func(query string, fn func(scan func(...any) error) error, args ...any) error {
+		st, err := s.readStmt(ctx, query)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		return tx.StmtContext(ctx, st), nil
+		rows, err := tx.StmtContext(ctx, st).QueryContext(ctx, args...) //nolint:sqlclosecheck // it closes with tx
+		return drain(rows, err, fn)
 	}
-	st, err := query(scopeQuery)
-	if err != nil {
-		return record.Snapshot{}, err
-	}
-	p, err := readScope(st.QueryRowContext(ctx, sc.Agent, sc.Context), sc)
-	if err != nil {
-		return record.Snapshot{}, err
-	}
-	out := record.Snapshot{Revision: p.rev, Context: p.label, Ceiling: p.ceiling, Stopped: p.stopped,
-		ReadOnly: s.opt.ReadOnly, Calls: map[string]int{}}
-	if st, err = query(`SELECT spent + reserved FROM accounts WHERE account=?`); err != nil {
-		return out, err
-	}
-	if err = st.QueryRowContext(ctx, sc.Agent).Scan(&out.Spent); err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return out, err
-	}
-	if st, err = query(`SELECT name, n FROM counters WHERE session=?`); err != nil {
-		return out, err
-	}
-	rows, err := st.QueryContext(ctx, sc.Session)
+	out := record.Snapshot{ReadOnly: s.opt.ReadOnly, Calls: map[string]int{}}
+	err := each(scopeQuery, func(scan func(...any) error) error {
+		p, err := readScope(scan, sc)
+		out.Revision, out.Context, out.Ceiling, out.Stopped = p.rev, p.label, p.ceiling, p.stopped
+		return err
+	}, sc.Agent, sc.Context)
 	if err != nil {
 		return out, err
 	}
-	for rows.Next() {
+	err = each(`SELECT spent + reserved FROM accounts WHERE account=?`, func(scan func(...any) error) error { return scan(&out.Spent) }, sc.Agent)
+	if err != nil {
+		return out, err
+	}
+	err = each(`SELECT name, n FROM counters WHERE session=?`, func(scan func(...any) error) error {
 		var name string
 		var n int
-		if err := rows.Scan(&name, &n); err != nil {
-			return out, errors.Join(err, rows.Close())
-		}
+		err := scan(&name, &n)
 		if name == deniedCounter {
 			out.Denials = n
 		} else {
 			out.Calls[name] = n
 		}
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return out, err
-	}
-	if st, err = query(liveGrants); err != nil {
-		return out, err
-	}
-	rows, err = st.QueryContext(ctx, sc.Agent, s.opt.Now().UnixMicro())
+		return err
+	}, sc.Session)
 	if err != nil {
 		return out, err
 	}
-	out.Grants, err = scanGrants(rows)
-	return out, err
+	return out, each(liveGrants, func(scan func(...any) error) error {
+		g, err := scanGrant(scan)
+		out.Grants = append(out.Grants, g)
+		return err
+	}, sc.Agent, s.opt.Now().UnixMicro())
 }
 
 // deniedCounter counts a session's denials among its counters.
@@ -166,8 +152,10 @@ func (s *Store) Intend(ctx context.Context, in record.Intent) (record.Receipt, e
 
 // explain leaves errors that have a kind alone and classes others.
 func (s *Store) explain(name string, err error) error {
-	var f *fault.Error
-	if errors.As(err, &f) {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*fault.Error](err); ok {
 		return err
 	}
 	return unavailable(name, err)
@@ -183,7 +171,7 @@ func (t *tx) denied(in record.Intent, data []byte) (record.Receipt, error) {
 func (t *tx) intend(in record.Intent, data []byte) (record.Receipt, error) {
 	a := in.Action
 	sc := record.Scope{Agent: a.Agent, Session: a.Session, Context: a.Context}
-	p, err := readScope(t.row(scopeQuery, a.Agent, a.Context), sc)
+	p, err := readScope(t.row(scopeQuery, a.Agent, a.Context).Scan, sc)
 	if err != nil {
 		return record.Receipt{}, err
 	}
@@ -232,7 +220,7 @@ func (t *tx) insert(in record.Intent, data []byte, kind, typ, level, status stri
 	if data, err = with(data, map[string]any{"intent": id}); err != nil {
 		return record.Receipt{}, err
 	}
-	leaf, _, err := t.append(entry{
+	leaf, err := t.append(entry{
 		kind: kind, decision: in.Decision.Verdict.String(), label: in.Decision.ResultLabel.String(),
 		rules: in.Decision.Rules, digest: &in.Digest,
 		row: eventRow{typ: typ, agent: valid(a.Agent), session: valid(a.Session), channel: channelOf(a.Kind, a.Agent), level: level, data: data},
@@ -282,7 +270,7 @@ func (t *tx) reserve(in record.Intent) error {
 	if r.Micros < 0 {
 		return fault.New("store.intend", fault.Internal, "a reservation of %s is negative", in.Action.Kind)
 	}
-	if r.Micros == 0 && r.Limit < 0 {
+	if r.Micros == 0 && r.Limit < 0 && r.Total <= 0 {
 		return nil
 	}
 	var spent, reserved record.Micros
@@ -290,14 +278,30 @@ func (t *tx) reserve(in record.Intent) error {
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
-	// Written so that no sum can overflow.
-	if r.Limit >= 0 && (r.Micros > r.Limit || spent > r.Limit-r.Micros || reserved > r.Limit-r.Micros-spent) {
-		return t.refuse(in, fault.Budget, "budget",
-			"%s may spend $%.4f, has spent $%.4f and holds $%.4f for calls under way, so %s for up to $%.4f does not fit: raise spendLimitDollars or choose a cheaper model",
-			whose(r.Account), r.Limit.Dollars(), spent.Dollars(), reserved.Dollars(), in.Action.Kind, r.Micros.Dollars())
+	if r.Limit >= 0 && !fits(r.Micros, spent, reserved, r.Limit) {
+		return t.refuse(in, fault.Budget, "budget", overBudget+": raise spendLimitDollars or choose a cheaper model", whose(r.Account),
+			r.Limit.Dollars(), spent.Dollars(), reserved.Dollars(), in.Action.Kind, r.Micros.Dollars())
+	}
+	if r.Total > 0 {
+		if err := t.row(`SELECT COALESCE(sum(spent), 0), COALESCE(sum(reserved), 0) FROM accounts`).Scan(&spent, &reserved); err != nil {
+			return err
+		}
+		if !fits(r.Micros, spent, reserved, r.Total) {
+			return t.refuse(in, fault.Budget, "budget.total", overBudget+": raise the limit of all agents together or choose a cheaper model", "all agents together",
+				r.Total.Dollars(), spent.Dollars(), reserved.Dollars(), in.Action.Kind, r.Micros.Dollars())
+		}
 	}
 	_, err = t.exec(`INSERT INTO accounts VALUES (?1, 0, ?2) ON CONFLICT (account) DO UPDATE SET reserved = reserved + ?2`, r.Account, int64(r.Micros))
 	return err
+}
+
+// overBudget tells who may spend what and why it is not enough.
+const overBudget = "%s may spend $%.4f, spent $%.4f so far and holds $%.4f for calls under way, so %s for up to $%.4f does not fit"
+
+// fits reports whether more can be added to what was spent and reserved; it is
+// written so that no sum can overflow.
+func fits(more, spent, reserved, limit record.Micros) bool {
+	return more <= limit && spent <= limit-more && reserved <= limit-more-spent
 }
 
 // fork creates the transcript that an agent.spawn asks for.

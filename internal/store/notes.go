@@ -19,10 +19,7 @@ func (s *Store) SaveNote(ctx context.Context, agent, note string, l label.Label)
 		}
 		return t.note(record.Event{Type: "session.note", Agent: agent, Data: map[string]any{"note": note, "label": l.String()}})
 	})
-	if err != nil {
-		return s.explain(name, err)
-	}
-	return nil
+	return s.explain(name, err)
 }
 
 // LastNote gives an agent's last note with its label; ok is false if there is

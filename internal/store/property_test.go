@@ -41,9 +41,11 @@ func TestLedgerProperties(t *testing.T) {
 	round := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		round++ // new agents each time: opening a database is what takes long
-		m := &model{round: round, agents: []string{fmt.Sprint("ann", round), fmt.Sprint("bob", round)},
+		m := &model{
+			round: round, agents: []string{fmt.Sprint("ann", round), fmt.Sprint("bob", round)},
 			label: map[string]label.Label{}, spent: map[string]record.Micros{}, reserved: map[string]record.Micros{},
-			nonces: map[string]bool{}, open: map[int64]record.Reservation{}, denied: map[string]int{}, stopped: map[string]bool{}}
+			nonces: map[string]bool{}, open: map[int64]record.Reservation{}, denied: map[string]int{}, stopped: map[string]bool{},
+		}
 		for _, a := range m.agents {
 			spawn(t, s, a, "ctx-"+a)
 			m.label[a] = label.New(label.Public, label.Member, 0)

@@ -100,22 +100,13 @@ func (s *Store) Events(ctx context.Context, f Filter) ([]EventRow, error) {
 	}
 	// Not through the cache of statements: the text depends on the filter.
 	rows, err := s.read.QueryContext(ctx, `SELECT id, timestamp, event_type, agent_id, session_id, channel, level, data, leaf FROM events`+where+order+` LIMIT ?`, append(args, limit)...) //nolint:gosec // G202: constants and placeholders
-	if err != nil {
-		return nil, unavailable(name, err)
-	}
-	defer rows.Close() //nolint:errcheck // Err tells
 	var out []EventRow
-	for rows.Next() {
-		e, err := scanEvent(rows.Scan)
-		if err != nil {
-			return nil, s.explain(name, err)
-		}
+	err = drain(rows, err, func(scan func(...any) error) error {
+		e, err := scanEvent(scan)
 		out = append(out, e)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, unavailable(name, err)
-	}
-	return out, nil
+		return err
+	})
+	return out, s.explain(name, err)
 }
 
 func scanEvent(scan func(...any) error) (EventRow, error) {
@@ -259,10 +250,7 @@ func (s *Store) SetAnchor(ctx context.Context, anchor string, size int64, proble
 			size = CASE WHEN ?4 = '' THEN ?2 ELSE size END, time = ?3, error = ?4`, anchor, size, s.opt.Now().UnixMicro(), problem)
 		return err
 	})
-	if err != nil {
-		return s.explain(name, err)
-	}
-	return nil
+	return s.explain(name, err)
 }
 
 // Stop is a stop in force.

@@ -66,10 +66,7 @@ func (s *Store) EndRun(ctx context.Context, id int64) error {
 		}
 		return t.note(record.Event{Type: "run.end", Data: map[string]any{"run": id}})
 	})
-	if err != nil {
-		return s.explain(name, err)
-	}
-	return nil
+	return s.explain(name, err)
 }
 
 // endDeadRuns closes runs whose process is gone.
@@ -145,10 +142,7 @@ func (s *Store) setStop(ctx context.Context, name, typ, agent, by string) error 
 		}
 		return t.note(record.Event{Type: typ, Agent: agent, Channel: "OPERATOR", Data: map[string]any{"by": by, "everybody": agent == ""}})
 	})
-	if err != nil {
-		return s.explain(name, err)
-	}
-	return nil
+	return s.explain(name, err)
 }
 
 // stopPoll is how often another process's stop is looked for.

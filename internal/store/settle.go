@@ -21,10 +21,7 @@ func (s *Store) Settle(ctx context.Context, out record.Outcome) error {
 	const name = "store.settle"
 	data := outcomeData(out)
 	err := s.do(ctx, name, func(t *tx) error { return t.settle(out, data) })
-	if err != nil {
-		return s.explain(name, err)
-	}
-	return nil
+	return s.explain(name, err)
 }
 
 type openIntent struct {
@@ -77,10 +74,12 @@ func (t *tx) settle(out record.Outcome, data []byte) error {
 			level = "warning"
 		}
 	}
-	leaf, _, err := t.append(entry{
+	leaf, err := t.append(entry{
 		kind: "outcome", label: out.Result.Label.String(),
-		row: eventRow{typ: eventType(action.Kind(i.kind), phase), agent: valid(i.agent), session: valid(i.session),
-			channel: channelOf(action.Kind(i.kind), i.agent), level: level, data: data},
+		row: eventRow{
+			typ: eventType(action.Kind(i.kind), phase), agent: valid(i.agent), session: valid(i.session),
+			channel: channelOf(action.Kind(i.kind), i.agent), level: level, data: data,
+		},
 	})
 	if err != nil {
 		return err
@@ -119,7 +118,8 @@ func (s *Store) Recover(ctx context.Context) ([]InFlight, error) {
 			if p, err := label.Parse(i.lab); err == nil {
 				l = p
 			}
-			o := record.Outcome{Intent: i.id, Status: record.Unknown, Err: "its process ended before it was settled; whether it took effect is not known",
+			o := record.Outcome{
+				Intent: i.id, Status: record.Unknown, Err: "its process ended before it was settled; whether it took effect is not known",
 				Result:  record.Result{Label: l, Cost: i.reserved},
 				Elapsed: 0,
 			}
@@ -129,8 +129,10 @@ func (s *Store) Recover(ctx context.Context) ([]InFlight, error) {
 			if err := t.settle(o, outcomeData(o)); err != nil {
 				return err
 			}
-			out = append(out, InFlight{Intent: i.id, Leaf: i.leaf, Agent: i.agent, Session: i.session, Kind: action.Kind(i.kind),
-				Target: i.target, Since: time.UnixMicro(i.opened).UTC(), Reserved: i.reserved})
+			out = append(out, InFlight{
+				Intent: i.id, Leaf: i.leaf, Agent: i.agent, Session: i.session, Kind: action.Kind(i.kind),
+				Target: i.target, Since: time.UnixMicro(i.opened).UTC(), Reserved: i.reserved,
+			})
 		}
 		_, err = t.endDeadRuns()
 		return err
@@ -153,17 +155,13 @@ func (t *tx) orphans() ([]openIntent, error) {
 			continue
 		}
 		rows, err := t.rows(selectIntent+`WHERE status='open' AND owner=? ORDER BY id`, o)
-		if err != nil {
-			return nil, err
-		}
-		for rows.Next() {
+		err = drain(rows, err, func(scan func(...any) error) error {
 			var i openIntent
-			if err := i.scan(rows.Scan); err != nil {
-				return nil, errors.Join(err, rows.Close())
-			}
+			err := i.scan(scan)
 			out = append(out, i)
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			return err
+		})
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -173,18 +171,14 @@ func (t *tx) orphans() ([]openIntent, error) {
 // texts reads a column.
 func (t *tx) texts(query string, args ...any) ([]string, error) {
 	rows, err := t.rows(query, args...)
-	if err != nil {
-		return nil, err
-	}
 	var out []string
-	for rows.Next() {
+	err = drain(rows, err, func(scan func(...any) error) error {
 		var s string
-		if err := rows.Scan(&s); err != nil {
-			return nil, errors.Join(err, rows.Close())
-		}
+		err := scan(&s)
 		out = append(out, s)
-	}
-	return out, errors.Join(rows.Err(), rows.Close())
+		return err
+	})
+	return out, err
 }
 
 // Append records an event that is no action's and gives its entry in the log.
@@ -194,7 +188,7 @@ func (s *Store) Append(ctx context.Context, e record.Event) (int64, error) {
 	row := rowOf(e)
 	err := s.do(ctx, name, func(t *tx) error {
 		var err error
-		leaf, _, err = t.append(entry{kind: "event", row: row})
+		leaf, err = t.append(entry{kind: "event", row: row})
 		return err
 	})
 	if err != nil {

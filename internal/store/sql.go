@@ -46,7 +46,7 @@ func (s *Store) stmt(query string) (*sql.Stmt, error) {
 // away must not interrupt a transaction that others share.
 
 func (t *tx) exec(query string, args ...any) (sql.Result, error) {
-	st, err := t.s.stmt(query)
+	st, err := t.s.stmt(query) //nolint:sqlclosecheck // kept for the next time; release closes it
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +54,7 @@ func (t *tx) exec(query string, args ...any) (sql.Result, error) {
 }
 
 func (t *tx) row(query string, args ...any) scanner {
-	st, err := t.s.stmt(query)
+	st, err := t.s.stmt(query) //nolint:sqlclosecheck // kept for the next time; release closes it
 	if err != nil {
 		return failedRow{err}
 	}
@@ -62,7 +62,7 @@ func (t *tx) row(query string, args ...any) scanner {
 }
 
 func (t *tx) rows(query string, args ...any) (*sql.Rows, error) {
-	st, err := t.s.stmt(query)
+	st, err := t.s.stmt(query) //nolint:sqlclosecheck // kept for the next time; release closes it
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +82,7 @@ func (s *Store) readStmt(ctx context.Context, query string) (*sql.Stmt, error) {
 	}
 	if v, loaded := s.rstmts.LoadOrStore(query, st); loaded {
 		if old, ok := v.(*sql.Stmt); ok {
-			return old, st.Close()
+			return old, st.Close() //nolint:sqlclosecheck // another goroutine was faster, this one is not needed
 		}
 	}
 	return st, nil
@@ -95,8 +95,13 @@ func (s *Store) each(ctx context.Context, name, query string, args []any, fn fun
 		return unavailable(name, err)
 	}
 	rows, err := st.QueryContext(ctx, args...)
+	return s.explain(name, drain(rows, err, fn))
+}
+
+// drain calls fn for each row of a query and closes it.
+func drain(rows *sql.Rows, err error, fn func(scan func(...any) error) error) error {
 	if err != nil {
-		return unavailable(name, err)
+		return err
 	}
 	defer rows.Close() //nolint:errcheck // Err tells
 	for rows.Next() {
@@ -104,16 +109,12 @@ func (s *Store) each(ctx context.Context, name, query string, args []any, fn fun
 			return err
 		}
 	}
-	if err := rows.Err(); err != nil {
-		return unavailable(name, err)
-	}
-	return nil
+	return rows.Err()
 }
 
 // codeOf gives SQLite's extended result code, 0 if err is not SQLite's.
 func codeOf(err error) int {
-	var e *sqlite.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		return e.Code()
 	}
 	return 0
@@ -125,8 +126,7 @@ func dooms(err error) bool {
 	if err == nil {
 		return false
 	}
-	var d *doom
-	if errors.As(err, &d) {
+	if _, ok := errors.AsType[*doom](err); ok {
 		return true
 	}
 	switch codeOf(err) & 0xff {

@@ -108,7 +108,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		ops: make(chan *op, maxBatch), quit: make(chan struct{}), done: make(chan struct{}), failed: make(chan struct{}),
 	}
 	if err := s.open(ctx); err != nil {
-		s.release()
+		err = errors.Join(err, s.release())
 		if fault.KindOf(err) != fault.Internal {
 			return nil, err
 		}
@@ -154,7 +154,7 @@ func makeFiles(dir, path string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // G304: the operator's own state directory
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}

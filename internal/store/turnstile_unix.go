@@ -21,11 +21,11 @@ import (
 type turnstile struct{ queue, write *os.File }
 
 func openTurnstile(dir string) (*turnstile, error) {
-	q, err := os.OpenFile(filepath.Join(dir, "state.queue"), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // G304: the operator's own state directory
+	q, err := os.OpenFile(filepath.Join(dir, "state.queue"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	w, err := os.OpenFile(filepath.Join(dir, "state.write"), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // G304: as above
+	w, err := os.OpenFile(filepath.Join(dir, "state.write"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, errors.Join(err, q.Close())
 	}
@@ -45,7 +45,7 @@ func (t *turnstile) close() error { return errors.Join(t.queue.Close(), t.write.
 
 func flock(f *os.File, how int) error {
 	for {
-		err := unix.Flock(int(f.Fd()), how) //nolint:gosec // G115: a descriptor fits
+		err := unix.Flock(int(f.Fd()), how)
 		if !errors.Is(err, unix.EINTR) {
 			return err
 		}

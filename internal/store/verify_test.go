@@ -218,7 +218,7 @@ func alter(t testing.TB, dir, change string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close() //nolint:errcheck // test
+	defer db.Close()
 	if _, err := db.ExecContext(context.Background(), change); err != nil {
 		t.Fatal(err)
 	}
@@ -231,7 +231,7 @@ func checkAll(t testing.TB, dir string, anchors ...[]byte) error {
 	if err != nil {
 		return err
 	}
-	defer s.Close() //nolint:errcheck // test
+	defer s.Close()
 	if err := s.CheckTree(t.Context()); err != nil {
 		return err
 	}

@@ -287,7 +287,7 @@ func (t *tx) checkClock() error {
 		if err != nil {
 			return err
 		}
-		_, _, err = t.append(entry{kind: "event", row: eventRow{typ: "clock_back", channel: "SYSTEM", level: "warning", data: data}})
+		_, err = t.append(entry{kind: "event", row: eventRow{typ: "clock_back", channel: "SYSTEM", level: "warning", data: data}})
 		return err
 	}
 	return nil
@@ -333,23 +333,23 @@ type eventRow struct {
 
 // append writes the event, its entry in the log and what opens the entry's
 // commitments.
-func (t *tx) append(e entry) (leaf, event int64, err error) {
+func (t *tx) append(e entry) (leaf int64, err error) {
 	t.tree.clock = max(t.tree.clock, t.s.opt.Now().UnixMicro())
 	seq, at := t.tree.size, time.UnixMicro(t.tree.clock).UTC()
 	agent, err := t.pseudonym("agent", e.row.agent)
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	session, err := t.pseudonym("session", e.row.session)
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	when := stamp(t.tree.clock)
 	var salts [32]byte // two of 16 bytes
 	_, _ = rand.Read(salts[:])
 	value, err := rowValue(when, e.row)
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	commit := map[string][32]byte{"row": t.s.opt.Tree.Commit("row", salts[:16], value)}
 	var digest, digestSalt any
@@ -359,32 +359,29 @@ func (t *tx) append(e entry) (leaf, event int64, err error) {
 	}
 	b, err := t.s.opt.Tree.Leaf(seq, at, e.kind, agent, session, e.decision, e.label, e.rules, commit)
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	stored, peaks, err := t.s.opt.Tree.Grow(seq, t.tree.peaks, b)
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
-	hashes := make([]byte, 0, len(stored)*32)
-	for _, h := range stored {
-		hashes = append(hashes, h[:]...)
-	}
-	if _, err = t.exec(`INSERT INTO leaves VALUES (?,?,?)`, seq, b, hashes); err != nil {
-		return 0, 0, err
+	if _, err = t.exec(`INSERT INTO leaves VALUES (?,?,?)`, seq, b, flat(stored)); err != nil {
+		return 0, err
 	}
 	res, err := t.exec(`INSERT INTO events (timestamp, event_type, agent_id, session_id, channel, level, data, leaf) VALUES (?,?,?,?,?,?,?,?)`,
 		when, e.row.typ, e.row.agent, e.row.session, e.row.channel, e.row.level, string(e.row.data), seq)
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
-	if event, err = res.LastInsertId(); err != nil {
-		return 0, 0, err
+	event, err := res.LastInsertId()
+	if err != nil {
+		return 0, err
 	}
 	if _, err = t.exec(`INSERT INTO openings VALUES (?,?,?,?,?)`, seq, event, salts[:16], digestSalt, digest); err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	t.tree.size, t.tree.peaks = seq+1, peaks
-	return seq, event, nil
+	return seq, nil
 }
 
 // rowValue is what the commitment "row" commits to: the event's columns as a
