@@ -167,6 +167,7 @@ type Reservation struct {
 	Account string // the agent's username
 	Micros  Micros
 	Limit   Micros // the account's limit; negative = none
+	Total   Micros // the limit of all accounts together; 0 or negative = none
 }
 
 // Fork asks the ledger to create a model transcript as part of an intent: only

@@ -1,0 +1,286 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"sallyport/internal/action"
+	"sallyport/internal/agent"
+	"sallyport/internal/approval"
+	"sallyport/internal/config"
+	"sallyport/internal/egress"
+	"sallyport/internal/fault"
+	"sallyport/internal/gate"
+	"sallyport/internal/record"
+	"sallyport/internal/sandbox"
+	"sallyport/internal/store"
+)
+
+// engine is what running agents needs, wired: the one place where ledger,
+// policy, approvals and executors meet the gate.
+type engine struct {
+	app      *App
+	opts     RunOptions
+	store    *readable
+	gate     *gate.Gate
+	models   *modelCalls
+	boxes    *sessions
+	targets  map[string]*wiredModel // by agent
+	single   bool                   // one agent: its console can answer
+	inFlight []store.InFlight       // what a dead process left behind
+	run      int64                  // id of this run
+	now      func() time.Time
+}
+
+// newEngine wires a run of these agents. What is wrong with a model, a key or
+// the policy is an error before anything starts.
+func (a *App) newEngine(ctx context.Context, agents []*config.Agent, o RunOptions, consoles map[string]Console) (_ *engine, err error) {
+	e := &engine{
+		app: a, opts: o, models: newModelCalls(), targets: map[string]*wiredModel{},
+		single: len(agents) == 1, now: time.Now,
+	}
+	if err := e.wireModels(agents); err != nil {
+		return nil, err
+	}
+	st, err := a.Store(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if e.store, err = a.newReadable(st); err != nil {
+		return nil, err
+	}
+	dir, err := factsDir(a.Paths.Home)
+	if err != nil {
+		return nil, err
+	}
+	e.boxes = newSessions(dir)
+	rules, err := a.Policy(agents...)
+	if err != nil {
+		return nil, err
+	}
+	var asker approval.Asker
+	if e.single && !o.Unattended {
+		asker = terminalAsker{consoles[agents[0].Username]}
+	}
+	people, _, err := a.People(ctx, asker)
+	if err != nil {
+		return nil, err
+	}
+	e.gate, err = gate.New(gate.Config{
+		Ledger: e.store, Policy: rules, Approver: people, Now: e.now,
+		Executors: map[action.Kind]gate.Executor{
+			action.AgentSpawn: spawner{}, action.ModelCall: e.models,
+			action.SessionStart: startSession{e.boxes}, action.Exec: execScript{e.boxes},
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return e, e.begin(ctx, agents)
+}
+
+// begin records the run and settles what dead processes left in flight.
+func (e *engine) begin(ctx context.Context, agents []*config.Agent) (err error) {
+	if e.inFlight, err = e.store.Recover(ctx); err != nil {
+		return err
+	}
+	names := make([]string, len(agents))
+	for i, ag := range agents {
+		names[i] = ag.Username
+		// Starting an agent is the operator's word that it may run again.
+		if err := e.store.ClearStop(ctx, ag.Username); err != nil {
+			return err
+		}
+	}
+	e.run, err = e.store.StartRun(ctx, names, "")
+	return err
+}
+
+func (e *engine) close() {
+	err := errors.Join(e.boxes.endAll(), e.store.EndRun(context.Background(), e.run), e.store.file.Close())
+	if err != nil {
+		fmt.Fprintln(e.opts.Out, sentence(err))
+	}
+}
+
+func (e *engine) wireModels(agents []*config.Agent) error {
+	cfg, env := e.app.Config, e.app.Env
+	rules, err := dialRules(cfg, env)
+	if err != nil {
+		return err
+	}
+	dial := egress.New(egress.Config{Allow: rules})
+	if cfg.SpendLimitDollars != nil {
+		e.models.total = microsOf(*cfg.SpendLimitDollars)
+	}
+	for _, ag := range agents {
+		w, err := e.models.wire(cfg, env, dial, ag.ShellModel)
+		if err != nil {
+			return fmt.Errorf("%s: %w", ag.Path, err)
+		}
+		e.targets[ag.Username] = w
+		limit := record.Micros(-1) // dialect 3 knows agents without a limit of their own
+		if ag.SpendLimitDollars > 0 {
+			limit = microsOf(ag.SpendLimitDollars)
+		}
+		e.models.limits[ag.Username] = limit
+		if !w.priced && (limit >= 0 || cfg.SpendLimitDollars != nil) {
+			return fmt.Errorf("%s: %w", ag.Path, unpriced(w))
+		}
+	}
+	return nil
+}
+
+// spawner performs agent.spawn: the context itself is created by the intent,
+// in the same transaction as its evidence, so there is nothing left to do.
+type spawner struct{}
+
+func (spawner) Perform(_ context.Context, p *gate.Permit) (record.Result, error) {
+	a, err := p.Take()
+	return record.Result{Output: "context " + a.Arg("context")}, err
+}
+
+// deps gives one agent's loop what it needs; everything with an effect is the
+// gate.
+func (e *engine) deps(ag *config.Agent, con Console) agent.Deps {
+	return agent.Deps{
+		Gate: e.gate, Journal: e.store, Notes: e.store, Console: con, Now: e.now,
+		Budget: budget{e}, Reports: newReports{e.app}, Interrupts: e.opts.Interrupts,
+	}
+}
+
+// budget tells an agent what its limit leaves.
+type budget struct{ e *engine }
+
+// Remaining implements agent.Budget; negative = no limit.
+func (b budget) Remaining(ctx context.Context, name string) (record.Micros, error) {
+	own, total := b.e.models.limit(name)
+	left := record.Micros(-1)
+	if own >= 0 {
+		spent, reserved, err := b.e.store.Budget(ctx, name)
+		if err != nil {
+			return 0, err
+		}
+		left = max(0, own-spent-reserved)
+	}
+	if total < 0 {
+		return left, nil
+	}
+	spent, reserved, err := b.e.store.Budget(ctx, "")
+	if err != nil {
+		return 0, err
+	}
+	if all := max(0, total-spent-reserved); left < 0 || all < left {
+		left = all
+	}
+	return left, nil
+}
+
+// MaxTokens implements agent.Budget.
+func (b budget) MaxTokens(target string, left record.Micros, inputBytes int) (int, error) {
+	return b.e.models.most(target, left, inputBytes)
+}
+
+// newReports tells an agent's loop which reports appeared.
+type newReports struct{ app *App }
+
+// New implements agent.Reports.
+func (r newReports) New(since time.Time) ([]string, error) {
+	all, err := r.app.Reports()
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, rep := range all {
+		if !rep.Written.Before(since.Truncate(time.Second)) {
+			out = append(out, rep.File)
+		}
+	}
+	return out, nil
+}
+
+// pauseOf gives the wait at the debug prompt; nil waits for ever.
+func pauseOf(ag *config.Agent) *time.Duration {
+	if ag.DebugPauseSeconds == nil {
+		return nil
+	}
+	d := time.Duration(*ag.DebugPauseSeconds * float64(time.Second))
+	return &d
+}
+
+// boxSpec describes the agent's sandbox: its home and the report folder are
+// writable, the state directory is hidden, nothing of our environment is
+// inherited.
+func (e *engine) boxSpec(ag *config.Agent, home string) (sandbox.Spec, error) {
+	cfg, paths := e.app.Config, e.app.Paths
+	set := cfg.Agent(ag.Username)
+	prof := cfg.Profiles[set.Profile]
+	for _, dir := range []string{home, paths.Reports} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return sandbox.Spec{}, &fault.Error{
+				Op: "app.home", Kind: fault.Unavailable, Err: err,
+				Public: dir + " cannot be created; check NAISYS_FOLDER and its permissions",
+			}
+		}
+	}
+	tier := sandbox.TierFull
+	if want := e.opts.RequireTier; want == "landlock" || want == "" && prof.RequiredTier == "landlock" {
+		tier = sandbox.TierLandlock
+	}
+	l := prof.Limits
+	spec := sandbox.Spec{
+		View: set.Profile, MinTier: tier, Home: home, Writable: []string{paths.Reports},
+		Masked: e.masked(), ReadOnly: cfg.ReadOnlyMode, Env: e.environment(ag, home),
+		Limits: sandbox.Limits{
+			Memory: l.Memory, Pids: l.PIDs, FileSize: l.FileSize, CPUSeconds: int64(l.CPUSeconds),
+			Wall: time.Duration(l.WallSeconds) * time.Second,
+		},
+	}
+	if spec.View == sandbox.ViewWorkspace {
+		spec.Workdir = home
+	}
+	if f := e.opts.Fixture; f != nil {
+		spec.Replace, spec.Facts = f.Replace, f.Facts
+	}
+	return spec, nil
+}
+
+// masked lists what no agent may see: the state directory (its own home and
+// the reports are put back by the sandbox), other agents' homes and the .env
+// files that were read.
+func (e *engine) masked() []string {
+	paths := e.app.Paths
+	out := []string{paths.Home, filepath.Join(paths.Naisys, "home"), filepath.Join(paths.Naisys, ".env")}
+	for _, file := range e.app.envFiles {
+		if abs, err := filepath.Abs(file); err == nil {
+			out = append(out, abs)
+		}
+	}
+	return out
+}
+
+// environment is the payload's whole environment.
+func (e *engine) environment(ag *config.Agent, home string) []string {
+	return []string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"HOME=" + home, "USER=" + ag.Username, "LOGNAME=" + ag.Username, "SHELL=/bin/bash",
+		"NAISYS_FOLDER=" + e.app.Paths.Naisys, "LANG=C.UTF-8", "TERM=dumb", "PAGER=cat", "TZ=" + e.zone(),
+	}
+}
+
+// zone names the local time zone, so that an agent's dates are the operator's.
+func (e *engine) zone() string {
+	if name := e.now().Location().String(); name != "Local" {
+		return name
+	}
+	if link, err := os.Readlink("/etc/localtime"); err == nil {
+		if rel, err := filepath.Rel("/usr/share/zoneinfo", link); err == nil && filepath.IsLocal(rel) {
+			return rel
+		}
+	}
+	return "UTC"
+}

@@ -1,0 +1,76 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+
+	"sallyport/internal/fault"
+	"sallyport/internal/obs"
+	"sallyport/internal/record"
+	"sallyport/internal/store"
+)
+
+// readable is the ledger with the readable log beside it: every action,
+// allowed or denied, and every outcome leaves a line for people. The lines are
+// a convenience; the evidence is the store's.
+type readable struct {
+	*store.Store
+	file *obs.LogFile
+	log  *slog.Logger
+}
+
+// newReadable opens the readable log as the configuration says.
+func (a *App) newReadable(st *store.Store) (*readable, error) {
+	level, err := obs.ParseLevel(a.Config.Logging.Level)
+	if err != nil {
+		return nil, fault.Wrap("app.log", fault.Config, err)
+	}
+	file, err := obs.OpenLog(obs.LogOptions{
+		Path: a.Paths.Log, MaxBytes: a.Config.Logging.MaxBytes, Backups: a.Config.Logging.BackupCount, Level: level,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &readable{Store: st, file: file, log: file.Logger()}, nil
+}
+
+// Intend implements gate.Ledger.
+func (r *readable) Intend(ctx context.Context, in record.Intent) (record.Receipt, error) {
+	got, err := r.Store.Intend(ctx, in)
+	level := slog.LevelInfo
+	verdict := in.Decision.Verdict.String()
+	if in.Decision.Verdict != record.Allow || err != nil {
+		level = slog.LevelWarn
+	}
+	if err != nil {
+		verdict = "not recorded: " + fault.KindOf(err).String()
+	}
+	a := in.Action
+	r.log.LogAttrs(ctx, level, "action",
+		slog.String("decision", verdict), slog.String("kind", string(a.Kind)), slog.String("target", a.Target),
+		slog.String("agent", a.Agent), slog.String("session", a.Session), slog.Any("rules", in.Decision.Rules),
+		slog.String("because", in.Decision.Because), slog.Int64("intent", got.ID), slog.Int64("leaf", got.Leaf))
+	return got, err
+}
+
+// Settle implements gate.Ledger.
+func (r *readable) Settle(ctx context.Context, out record.Outcome) error {
+	err := r.Store.Settle(ctx, out)
+	level := slog.LevelInfo
+	if out.Status != record.Done || err != nil {
+		level = slog.LevelWarn
+	}
+	r.log.LogAttrs(ctx, level, "outcome",
+		slog.Int64("intent", out.Intent), slog.String("status", string(out.Status)), slog.String("error", out.Err),
+		slog.Int64("cost_micros", int64(out.Result.Cost)), slog.Duration("elapsed", out.Elapsed))
+	return err
+}
+
+// Append records an event in both.
+func (r *readable) Append(ctx context.Context, e record.Event) (int64, error) {
+	leaf, err := r.Store.Append(ctx, e)
+	r.log.LogAttrs(ctx, slog.LevelInfo, "event",
+		slog.String("type", e.Type), slog.String("agent", e.Agent), slog.String("session", e.Session),
+		slog.String("level", e.Level), slog.Int64("leaf", leaf))
+	return leaf, err
+}

@@ -1,0 +1,307 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"sallyport/internal/fault"
+	"sallyport/internal/gate"
+	"sallyport/internal/record"
+	"sallyport/internal/sandbox"
+	"sallyport/internal/sandbox/collect"
+)
+
+// sessions performs session.start and exec: it holds the live sandboxes by
+// session id, the opaque handles that agents act on.
+type sessions struct {
+	dir  string // private directory for collected facts
+	mu   sync.Mutex
+	live map[string]*session
+}
+
+// session is one live sandbox with its shell.
+type session struct {
+	box     *sandbox.Sandbox
+	shell   *sandbox.Shell
+	timeout time.Duration
+	facts   string // directory of collected facts, removed at the end; "" for none
+}
+
+func newSessions(dir string) *sessions {
+	return &sessions{dir: dir, live: map[string]*session{}}
+}
+
+// start performs session.start; exec performs exec. They are two executors
+// over one table of handles.
+type (
+	startSession struct{ *sessions }
+	execScript   struct{ *sessions }
+)
+
+// Perform collects what the view shows about the host, starts the sandbox and
+// its shell, and says which tier was achieved.
+func (s startSession) Perform(ctx context.Context, p *gate.Permit) (record.Result, error) {
+	a, err := p.Take()
+	if err != nil {
+		return record.Result{}, err
+	}
+	spec, timeout, output, err := specOf(a.Args)
+	if err != nil {
+		return record.Result{}, err
+	}
+	live := &session{timeout: timeout}
+	coverage := ""
+	if spec.View == sandbox.ViewAuditor && spec.Facts == "" {
+		if coverage, err = s.collect(ctx, live); err != nil {
+			return record.Result{}, err
+		}
+		spec.Facts = live.facts
+	}
+	if live.box, err = sandbox.Start(ctx, spec); err != nil {
+		return record.Result{}, errors.Join(err, live.close())
+	}
+	report := live.box.Report()
+	res := record.Result{
+		Output: fmt.Sprintf("Sandbox: view %s, tier %s%s", spec.View, report.Tier, coverage),
+		Data: map[string]any{
+			"tier": report.Tier.String(), "not_promised": texts(report.NotPromised), "limits": texts(live.box.Limits()),
+		},
+	}
+	if spec.ReadOnly {
+		s.put(a.Session, live)
+		return res, nil
+	}
+	if live.shell, err = live.box.Shell(ctx, sandbox.ShellOptions{OutputBytes: output, Timeout: timeout}); err != nil {
+		return record.Result{}, errors.Join(err, live.close())
+	}
+	s.put(a.Session, live)
+	return res, nil
+}
+
+// collect gathers as trusted code what a confined agent cannot see.
+func (s startSession) collect(ctx context.Context, live *session) (string, error) {
+	dir, err := os.MkdirTemp(s.dir, "facts-")
+	if err != nil {
+		return "", fault.Wrap("app.collect", fault.Unavailable, err)
+	}
+	live.facts = dir
+	sum, err := collect.Collect(ctx, dir, collect.Options{})
+	if err != nil {
+		return "", errors.Join(fault.Wrap("app.collect", fault.Unavailable, err), live.close())
+	}
+	return ", facts " + sum.String(), nil
+}
+
+func (s *sessions) put(id string, live *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.live[id] = live
+}
+
+func (s *sessions) get(id string) (*session, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	live, ok := s.live[id]
+	return live, ok && live.shell != nil
+}
+
+// tierOf gives the tier a live session achieved, "" if there is none.
+func (s *sessions) tierOf(id string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if live := s.live[id]; live != nil {
+		return live.box.Report().Tier.String()
+	}
+	return ""
+}
+
+// end closes one session; it is the end of everything that runs in it.
+func (s *sessions) end(id string) error {
+	s.mu.Lock()
+	live := s.live[id]
+	delete(s.live, id)
+	s.mu.Unlock()
+	if live == nil {
+		return nil
+	}
+	return live.close()
+}
+
+// endAll closes every session.
+func (s *sessions) endAll() error {
+	s.mu.Lock()
+	ids := make([]string, 0, len(s.live))
+	for id := range s.live {
+		ids = append(ids, id)
+	}
+	s.mu.Unlock()
+	var errs []error
+	for _, id := range ids {
+		errs = append(errs, s.end(id))
+	}
+	return errors.Join(errs...)
+}
+
+func (l *session) close() error {
+	var errs []error
+	if l.shell != nil {
+		errs = append(errs, l.shell.Close())
+	}
+	if l.box != nil {
+		errs = append(errs, l.box.Close())
+	}
+	if l.facts != "" {
+		errs = append(errs, os.RemoveAll(l.facts))
+	}
+	return errors.Join(errs...)
+}
+
+// Perform runs one script in the session's shell. A cancelled ctx interrupts
+// the script alone; the shell lives on.
+func (s execScript) Perform(ctx context.Context, p *gate.Permit) (record.Result, error) {
+	a, err := p.Take()
+	if err != nil {
+		return record.Result{}, err
+	}
+	live, ok := s.get(a.Target)
+	if !ok {
+		return record.Result{}, fault.New("app.exec", fault.NotFound, "session %s has no shell; the session ended or is read-only", a.Target)
+	}
+	timeout := live.timeout
+	if ms, ok := a.Args["timeout_ms"].(int64); ok && ms > 0 {
+		timeout = time.Duration(ms) * time.Millisecond
+	}
+	got, err := live.shell.Run(ctx, a.Arg("script"), timeout)
+	out := outputOf(got)
+	res := record.Result{
+		Output: out,
+		Payload: record.ExecResult{
+			Exit: got.Exit, Signal: got.Signal, Cwd: got.Cwd, TimedOut: got.TimedOut,
+			Restart: got.ShellDied, Total: got.TotalBytes, Dropped: got.DroppedBytes,
+		},
+		Data: map[string]any{
+			"exit": int64(got.Exit), "cwd": strings.ToValidUTF8(got.Cwd, "\uFFFD"), "timed_out": got.TimedOut,
+			"bytes": got.TotalBytes, "dropped": got.DroppedBytes, "shell_restarted": got.ShellDied,
+		},
+	}
+	return res, err
+}
+
+// outputOf joins what a command printed into text a model and a log can hold:
+// valid UTF-8, with the true size of what was left out.
+func outputOf(r sandbox.Result) string {
+	var b strings.Builder
+	b.Write(r.Head)
+	if r.DroppedBytes > 0 {
+		fmt.Fprintf(&b, "\n[... %d of %d bytes are not shown ...]\n", r.DroppedBytes, r.TotalBytes)
+	}
+	b.Write(r.Tail)
+	if r.Notice != "" {
+		b.WriteString("\n[" + r.Notice + "]")
+	}
+	return strings.ToValidUTF8(b.String(), "\uFFFD")
+}
+
+func texts(s []string) []any {
+	out := make([]any, len(s))
+	for i, v := range s {
+		out[i] = v
+	}
+	return out
+}
+
+// sessionArgs renders a sandbox's description as the arguments of
+// session.start: what is digested, decided and logged is what specOf reads back.
+func sessionArgs(spec sandbox.Spec, timeout time.Duration, output int) map[string]any {
+	replace := map[string]any{}
+	for view, host := range spec.Replace {
+		replace[view] = host
+	}
+	l := spec.Limits
+	return map[string]any{
+		"view": spec.View, "tier": spec.MinTier.String(), "read_only": spec.ReadOnly,
+		"mounts": map[string]any{
+			"home": spec.Home, "workdir": spec.Workdir, "facts": spec.Facts,
+			"writable": texts(spec.Writable), "masked": texts(spec.Masked), "replace": replace,
+		},
+		"limits": map[string]any{
+			"memory": l.Memory, "pids": int64(l.Pids), "file_size": l.FileSize, "cpu_seconds": l.CPUSeconds,
+			"wall_ms": l.Wall.Milliseconds(), "tmp": l.Tmp, "timeout_ms": timeout.Milliseconds(), "output_bytes": int64(output),
+		},
+		"environment": texts(spec.Env),
+	}
+}
+
+// specOf reads session.start's arguments; anything missing or of another type
+// is an error.
+func specOf(args map[string]any) (spec sandbox.Spec, timeout time.Duration, output int, err error) {
+	r := argReader{}
+	mounts, limits := r.object(args, "mounts"), r.object(args, "limits")
+	spec = sandbox.Spec{
+		View: r.text(args, "view"), ReadOnly: r.flag(args, "read_only"), Env: r.list(args, "environment"),
+		Home: r.text(mounts, "home"), Workdir: r.text(mounts, "workdir"), Facts: r.text(mounts, "facts"),
+		Writable: r.list(mounts, "writable"), Masked: r.list(mounts, "masked"), Replace: map[string]string{},
+		Limits: sandbox.Limits{
+			Memory: r.number(limits, "memory"), Pids: int(r.number(limits, "pids")), FileSize: r.number(limits, "file_size"),
+			CPUSeconds: r.number(limits, "cpu_seconds"), Tmp: r.number(limits, "tmp"),
+			Wall: time.Duration(r.number(limits, "wall_ms")) * time.Millisecond,
+		},
+	}
+	switch tier := r.text(args, "tier"); tier {
+	case sandbox.TierFull.String():
+		spec.MinTier = sandbox.TierFull
+	case sandbox.TierLandlock.String():
+		spec.MinTier = sandbox.TierLandlock
+	default:
+		r.err = errors.Join(r.err, fmt.Errorf("tier %q is not full or landlock", tier))
+	}
+	for view := range r.object(mounts, "replace") {
+		spec.Replace[view] = r.text(r.object(mounts, "replace"), view)
+	}
+	timeout = time.Duration(r.number(limits, "timeout_ms")) * time.Millisecond
+	output = int(r.number(limits, "output_bytes"))
+	return spec, timeout, output, fault.Wrap("app.session", fault.Usage, r.err)
+}
+
+// argReader reads typed arguments and keeps what was wrong.
+type argReader struct{ err error }
+
+func read[T any](r *argReader, m map[string]any, key string) T {
+	v, ok := m[key].(T)
+	if !ok {
+		r.err = errors.Join(r.err, fmt.Errorf("argument %q is missing or of type %T", key, m[key]))
+	}
+	return v
+}
+
+func (r *argReader) object(m map[string]any, key string) map[string]any {
+	return read[map[string]any](r, m, key)
+}
+func (r *argReader) text(m map[string]any, key string) string  { return read[string](r, m, key) }
+func (r *argReader) flag(m map[string]any, key string) bool    { return read[bool](r, m, key) }
+func (r *argReader) number(m map[string]any, key string) int64 { return read[int64](r, m, key) }
+
+func (r *argReader) list(m map[string]any, key string) []string {
+	vs := read[[]any](r, m, key)
+	out := make([]string, 0, len(vs))
+	for _, v := range vs {
+		s, ok := v.(string)
+		if !ok {
+			r.err = errors.Join(r.err, fmt.Errorf("argument %q holds a %T", key, v))
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// factsDir is where collected facts live while a session does.
+func factsDir(home string) (string, error) {
+	dir := filepath.Join(home, "run")
+	return dir, fault.Wrap("app.facts", fault.Unavailable, os.MkdirAll(dir, 0o700))
+}
