@@ -293,10 +293,9 @@ func FuzzAsk(f *testing.F) {
 
 // console answers once it is told to.
 type console struct {
-	answer   chan bool
-	renders  []string
-	answered bool
-	err      error
+	answer  chan bool
+	renders []string
+	err     error
 }
 
 func (c *console) Ask(ctx context.Context, _ record.AskRow, render string) (bool, bool, error) {

@@ -45,46 +45,57 @@ func (s *Service) wait(ctx context.Context, row record.AskRow, req record.Approv
 	if s.cfg.Asker != nil {
 		answered = s.ask(ctx, row, req)
 	}
-	defer func() {
-		cancel()
-		if answered != nil {
-			<-answered // the terminal is free again before anything else happens
-		}
-	}()
-	limit := row.Expires.Sub(s.cfg.Now())
-	if s.cfg.Asker == nil || s.cfg.Wait > 0 {
-		limit = min(limit, s.cfg.Wait)
-	}
-	deadline := time.NewTimer(limit)
+	defer drain(answered)
+	defer cancel()
+	deadline := time.NewTimer(s.patience(row))
 	defer deadline.Stop()
 	tick := time.NewTicker(s.cfg.Poll)
 	defer tick.Stop()
 	for {
+		last := "" // why this look is the last one
 		select {
 		case <-ctx.Done():
 			return nil, s.unanswered(row, req, "the wait was cut short")
 		case <-deadline.C:
-			return nil, s.unanswered(row, req, "nobody answered in time")
-		case err, open := <-answered:
-			if !open {
-				answered = nil
-				err = nil
-			}
-			if got, done, lerr := s.look(ctx, row); done || lerr != nil {
-				return got, lerr
-			}
+			last = "nobody answered in time"
+		case err := <-answered: // nil once the terminal is done
+			answered = nil
 			if err != nil {
-				return nil, s.unanswered(row, req, fault.PublicText(err))
-			}
-			if s.cfg.Wait == 0 {
-				return nil, s.unanswered(row, req, "not everybody needed has answered")
+				last = fault.PublicText(err)
+			} else if s.cfg.Wait == 0 {
+				last = "not everybody needed has answered"
 			}
 		case <-tick.C:
-			if got, done, err := s.look(ctx, row); done || err != nil {
-				return got, err
-			}
+		}
+		if got, done, err := s.look(ctx, row); done || err != nil {
+			return got, err
+		}
+		if last != "" {
+			return nil, s.unanswered(row, req, last)
 		}
 	}
+}
+
+// drain waits until the terminal is free again.
+func drain(answered <-chan error) {
+	if answered == nil {
+		return
+	}
+	for {
+		if _, open := <-answered; !open {
+			return
+		}
+	}
+}
+
+// patience is how long to wait: at the terminal until the ask expires, unless
+// less was configured.
+func (s *Service) patience(row record.AskRow) time.Duration {
+	left := row.Expires.Sub(s.cfg.Now())
+	if s.cfg.Asker == nil || s.cfg.Wait > 0 {
+		return min(left, s.cfg.Wait)
+	}
+	return left
 }
 
 // look reads what was answered until now.

@@ -44,7 +44,8 @@ type Book interface {
 }
 
 // Asker asks the person at the terminal. answered is false when nobody
-// answered: ctx ended, or the input did.
+// answered: ctx ended, or the input did. It must return soon after ctx ends,
+// because an answer from elsewhere ends the question.
 type Asker interface {
 	Ask(ctx context.Context, row record.AskRow, render string) (answer, answered bool, err error)
 }

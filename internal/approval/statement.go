@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"sallyport/internal/action"
@@ -92,14 +93,10 @@ func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 // withKind gives the same statement as a deny.
 func (t terms) withKind(kind string) ([]byte, error) {
 	predicate := map[string]any{}
-	for k, v := range t.payload["predicate"].(map[string]any) {
-		predicate[k] = v
-	}
+	old, _ := t.payload["predicate"].(map[string]any)
+	maps.Copy(predicate, old)
 	predicate["kind"] = kind
-	all := map[string]any{}
-	for k, v := range t.payload {
-		all[k] = v
-	}
+	all := maps.Clone(t.payload)
 	all["predicate"] = predicate
 	return action.Canonical(all)
 }

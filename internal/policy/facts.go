@@ -125,8 +125,9 @@ func (e *Engine) sinkOf(f *facts) sink {
 	case action.SessionStart, action.DataLower, action.DataErase, action.AgentSpawn, action.AgentStop,
 		action.ScheduleSet, action.ConfigChange, action.PolicyChange, action.TrustChange:
 		return sink{clearance: label.Bottom}
+	default: // outward, or added later
+		return sink{checked: true, clearance: label.Label{}}
 	}
-	return sink{checked: true, clearance: label.Label{}}
 }
 
 // resultOf gives R(t): the declared label, else what the kind can bring in.
@@ -153,6 +154,7 @@ func (e *Engine) resultOf(f *facts) label.Label {
 	case action.DataWrite, action.DataLower, action.DataErase, action.AgentSpawn, action.AgentStop,
 		action.ScheduleSet, action.ConfigChange, action.PolicyChange, action.TrustChange:
 		return label.Bottom
+	default: // outward, or added later
 	}
 	return label.Unlabelled
 }

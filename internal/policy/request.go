@@ -1,9 +1,9 @@
 package policy
 
 import (
-	"sallyport/internal/action"
-
 	"github.com/cedar-policy/cedar-go/types"
+
+	"sallyport/internal/action"
 )
 
 // request builds the Cedar request of a question; it is the only place that
@@ -32,6 +32,7 @@ func (e *Engine) request(f *facts, approvals map[string]int) types.Request {
 		})
 	case action.FileRead, action.FileWrite:
 		ctx["path_allowed"] = types.Boolean(f.pathOK)
+	default:
 	}
 	return types.Request{
 		Principal: types.NewEntityUID(principalTypes[a.Principal.Kind], types.String(a.Principal.Name)),

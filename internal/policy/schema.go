@@ -59,6 +59,7 @@ type CommandFacts = {programs: Set<String>, blocked: Set<String>, unresolved: Bo
 			extra = ", command: CommandFacts"
 		case action.FileRead, action.FileWrite:
 			extra = ", path_allowed: Bool"
+		default:
 		}
 		fmt.Fprintf(&b, `action %q appliesTo {
   principal: [Operator, Agent, Person, Service, Unknown],

@@ -201,6 +201,8 @@ func TestUnresolved(t *testing.T) {
 		"flags from xargs":      `echo -rf x | xargs rm`,
 		"not bash":              `if then fi (`,
 		"open quote":            `echo "`,
+		"flags among too many":  `rm ` + strings.Repeat("x ", maxFields) + ` -rf`,
+		"flags behind braces":   `rm ` + strings.Repeat("{a,b}", 9) + `{,-rf}`,
 		"nested beyond":         strings.Repeat("$(", 10_000),
 		"long":                  "#" + strings.Repeat("x", maxScript),
 	} {

@@ -83,6 +83,7 @@ func (m *Matcher) Read(script string) Reading {
 					Rule: RuleUnresolved, Start: p.start, End: p.end, Severity: 2, Confidence: 0.5,
 					Detail: fmt.Sprintf("line %d: whether %s is %q is known only when it runs", p.Line, p.Name, e.text),
 				})
+			case no:
 			}
 		}
 	}

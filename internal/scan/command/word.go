@@ -1,6 +1,7 @@
 package command
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,8 +18,8 @@ type field struct {
 // unknown stands in a field's text for what is known only when it runs.
 const unknown = "…"
 
-// maxFields bounds what one word may expand to.
-const maxFields = 256
+// maxFields bounds how many words of one command are read.
+const maxFields = 4096
 
 // fields expands words as the shell would.
 func (r *reader) fields(words []*syntax.Word) []field {
@@ -39,34 +40,40 @@ func (r *reader) fields(words []*syntax.Word) []field {
 	return out
 }
 
-// braces gives the words that brace expansion makes of one, at most maxFields.
+// maxBraces bounds what brace expansion makes of one word.
+const maxBraces = 256
+
+// braces gives the words that brace expansion makes of one.
 func braces(parts []syntax.WordPart) [][]syntax.WordPart {
 	out := [][]syntax.WordPart{nil}
 	for _, p := range parts {
-		b, ok := p.(*syntax.BraceExp)
-		if !ok {
-			for i := range out {
-				out[i] = append(out[i], p)
-			}
-			continue
-		}
-		if b.Sequence || len(b.Elems)*len(out) > maxFields {
-			for i := range out { // a sequence of numbers or letters: some value
-				out[i] = append(out[i], &syntax.CmdSubst{})
-			}
-			continue
+		choices := [][]syntax.WordPart{{p}}
+		if b, ok := p.(*syntax.BraceExp); ok {
+			choices = alternatives(b)
 		}
 		var next [][]syntax.WordPart
 		for _, head := range out {
-			for _, elem := range b.Elems {
-				for _, tail := range braces(elem.Parts) {
-					if len(next) < maxFields {
-						next = append(next, append(append([]syntax.WordPart(nil), head...), tail...))
-					}
+			for _, tail := range choices {
+				next = append(next, slices.Concat(head, tail))
+				if len(next) > maxBraces { // the rest is some value
+					return append(next, []syntax.WordPart{&syntax.CmdSubst{}})
 				}
 			}
 		}
 		out = next
+	}
+	return out
+}
+
+// alternatives gives what one brace expression stands for; of a sequence of
+// numbers or letters only that it is some value.
+func alternatives(b *syntax.BraceExp) [][]syntax.WordPart {
+	if b.Sequence {
+		return [][]syntax.WordPart{{&syntax.CmdSubst{}}}
+	}
+	var out [][]syntax.WordPart
+	for _, elem := range b.Elems {
+		out = append(out, braces(elem.Parts)...)
 	}
 	return out
 }
@@ -342,9 +349,9 @@ func ansiC(s string) string {
 			continue
 		}
 		if c == 'u' || c == 'U' {
-			b.WriteRune(rune(n))
+			b.WriteRune(rune(n & 0x1fffff))
 		} else {
-			b.WriteByte(byte(n))
+			b.WriteByte(byte(n & 0xff))
 		}
 		i = to - 1
 	}
