@@ -156,8 +156,12 @@ func Text(s string) string {
 
 // ParseLeaf reads an entry. It accepts exactly what Bytes writes and nothing
 // else: no other order, spacing, escape, missing or additional field.
-func ParseLeaf(data []byte) (Leaf, error) {
-	r := reader{rest: data}
+func ParseLeaf(data []byte) (Leaf, error) { return parseLeaf(data, false) }
+
+// parseLeaf checks an entry in full; when skimming it builds only sequence and
+// time, which is all that a verification without values needs.
+func parseLeaf(data []byte, skim bool) (Leaf, error) {
+	r := reader{rest: data, skim: skim}
 	l := Leaf{}
 	r.lit(`{"agent":"`)
 	l.Agent = r.text()
@@ -167,6 +171,7 @@ func ParseLeaf(data []byte) (Leaf, error) {
 	l.Decision = r.text()
 	r.lit(`,"kind":"`)
 	l.Kind = r.text()
+	r.kinds = r.length
 	r.lit(`,"label":"`)
 	l.Label = r.text()
 	r.lit(`,"rules":[`)
@@ -181,8 +186,8 @@ func ParseLeaf(data []byte) (Leaf, error) {
 	if r.err == nil && len(r.rest) > 0 {
 		r.fail("bytes after the entry")
 	}
-	if r.err == nil {
-		r.err = l.check()
+	if r.err == nil && (l.Seq >= maxExact || r.kinds == 0) {
+		r.fail("sequence or kind out of range")
 	}
 	if r.err != nil {
 		return Leaf{}, fmt.Errorf("audit.parseLeaf: %w", r.err)
@@ -192,8 +197,11 @@ func ParseLeaf(data []byte) (Leaf, error) {
 
 // reader is a cursor over canonical bytes; after an error it does nothing.
 type reader struct {
-	rest []byte
-	err  error
+	rest   []byte
+	err    error
+	skim   bool // make no values
+	length int  // of the text read last
+	kinds  int  // length of the kind
 }
 
 func (r *reader) fail(what string) {
@@ -219,25 +227,41 @@ func (r *reader) skip(s string) bool {
 
 // text reads up to and including the closing quote.
 func (r *reader) text() string {
-	i := bytes.IndexByte(r.rest, '"')
-	if i < 0 || i > maxText {
-		r.fail("text without end")
+	s := r.raw()
+	if r.skim {
 		return ""
 	}
-	s := r.rest[:i]
-	r.rest = r.rest[i+1:]
 	return string(s)
+}
+
+func (r *reader) raw() []byte {
+	for i, c := range r.rest {
+		if c == '"' {
+			s := r.rest[:i]
+			r.rest, r.length = r.rest[i+1:], i
+			return s
+		}
+		if c < 0x20 || c > 0x7e || c == '\\' || i == maxText {
+			break
+		}
+	}
+	r.fail("text without end or not plain")
+	r.length = 0
+	return nil
 }
 
 func (r *reader) texts() []string {
 	var out []string
-	for r.err == nil && !r.skip("]") {
-		if len(out) > 0 {
+	for n := 0; r.err == nil && !r.skip("]"); n++ {
+		if n > 0 {
 			r.lit(",")
 		}
 		r.lit(`"`)
-		out = append(out, r.text())
-		if len(out) > maxRules {
+		s := r.raw()
+		if !r.skim {
+			out = append(out, string(s))
+		}
+		if n >= maxRules {
 			r.fail("too many rules")
 		}
 	}
@@ -246,22 +270,27 @@ func (r *reader) texts() []string {
 
 func (r *reader) commits() map[string]Commitment {
 	var out map[string]Commitment
-	last := ""
-	for r.err == nil && !r.skip("}") {
-		if out == nil {
-			out = make(map[string]Commitment, 2)
-		} else {
+	var last []byte
+	for n := 0; r.err == nil && !r.skip("}"); n++ {
+		if n > 0 {
 			r.lit(",")
 		}
 		r.lit(`"`)
-		name := r.text()
+		name := r.raw()
 		r.lit(`:"`)
 		c, ok := r.hash()
-		if !ok || name <= last || len(out) >= maxNames {
+		if !ok || bytes.Compare(name, last) <= 0 || n >= maxNames {
 			r.fail("commitments out of order or not hex")
 			return nil
 		}
-		out[name], last = c, name
+		last = name
+		if r.skim {
+			continue
+		}
+		if out == nil {
+			out = make(map[string]Commitment, 2)
+		}
+		out[string(name)] = c
 	}
 	return out
 }
@@ -269,22 +298,32 @@ func (r *reader) commits() map[string]Commitment {
 // hash reads 64 lower-case hex digits and the closing quote.
 func (r *reader) hash() (c Commitment, ok bool) {
 	const n = 2 * sha256.Size
-	if len(r.rest) <= n || r.rest[n] != '"' || !lowerHex(r.rest[:n]) {
+	if len(r.rest) <= n || r.rest[n] != '"' {
 		return c, false
 	}
-	_, err := hex.Decode(c[:], r.rest[:n])
+	var wrong byte
+	for i := range c {
+		high, low := hexValue[r.rest[2*i]], hexValue[r.rest[2*i+1]]
+		wrong |= high | low
+		c[i] = high<<4 | low
+	}
+	if wrong > 0x0f {
+		return Commitment{}, false
+	}
 	r.rest = r.rest[n+1:]
-	return c, err == nil
+	return c, true
 }
 
-func lowerHex(b []byte) bool {
-	for _, c := range b {
-		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
+// hexValue maps lower-case hex digits to their values and all else to 0xf0.
+var hexValue = func() (t [256]byte) {
+	for i := range t {
+		t[i] = 0xf0
 	}
-	return true
-}
+	for i, c := range []byte("0123456789abcdef") {
+		t[c] = byte(i)
+	}
+	return t
+}()
 
 func (r *reader) int() int64 {
 	i := 0
@@ -300,13 +339,31 @@ func (r *reader) int() int64 {
 	return n
 }
 
+// time reads a time in its fixed form and the closing quote.
 func (r *reader) time() time.Time {
-	s := r.text()
-	t, err := time.Parse(timeForm, s)
-	if r.err == nil && (err != nil || len(s) != len(timeForm) || t.Format(timeForm) != s) {
-		r.fail("no time")
+	s := r.raw()
+	var v [7]int // year, month, day, hour, minute, second, microsecond
+	ok := len(s) == len(timeForm)
+	for i, field := 0, 0; ok && i < len(timeForm); i++ {
+		switch want := timeForm[i]; {
+		case want >= '0' && want <= '9':
+			ok = s[i] >= '0' && s[i] <= '9'
+			v[field] = v[field]*10 + int(s[i]-'0')
+		default:
+			ok = s[i] == want
+			field++
+		}
 	}
-	return t
+	if ok {
+		// Date normalises what is out of range, which then reads otherwise.
+		t := time.Date(v[0], time.Month(v[1]), v[2], v[3], v[4], v[5], v[6]*1000, time.UTC)
+		y, m, d := t.Date()
+		if y == v[0] && int(m) == v[1] && d == v[2] && v[3] < 24 && v[4] < 60 && v[5] < 60 && y >= 1970 {
+			return t
+		}
+	}
+	r.fail("no time")
+	return time.Time{}
 }
 
 // canonical is the entry as action.Canonical sees it; tests hold Bytes to it.

@@ -330,7 +330,7 @@ func parse(c chunk, key note.Verifier, values bool) parsed {
 		switch {
 		case bytes.HasPrefix(line, []byte(leafHead)):
 			closeLeaf()
-			cur, open, name = parseLeafLine(line, &it), 0, ""
+			cur, open, name = parseLeafLine(line, &it, !values), 0, ""
 		case bytes.HasPrefix(line, []byte(`{"open":`)) && len(out.items) > 0 && out.items[len(out.items)-1].isLeaf:
 			what, opened, erases := checkOpening(line, cur, values)
 			if what == "" && opened <= name {
@@ -366,7 +366,7 @@ func parse(c chunk, key note.Verifier, values bool) parsed {
 	return out
 }
 
-func parseLeafLine(line []byte, it *item) Leaf {
+func parseLeafLine(line []byte, it *item, skim bool) Leaf {
 	it.isLeaf = true
 	const tail = len(leafMid) + 2*HashSize + len(leafTail)
 	body := line[len(leafHead):]
@@ -381,7 +381,7 @@ func parseLeafLine(line []byte, it *item) Leaf {
 		it.bad = "the line is damaged"
 		return Leaf{}
 	}
-	l, err := ParseLeaf(leaf)
+	l, err := parseLeaf(leaf, skim)
 	if err != nil {
 		it.bad = "it cannot be read"
 		return Leaf{}

@@ -69,6 +69,35 @@ func BenchmarkAction(b *testing.B) {
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
 }
 
+// BenchmarkFair measures how long a second process waits for a write while the
+// first one writes as fast as it can.
+func BenchmarkFair(b *testing.B) {
+	dir := b.TempDir()
+	s := open(b, dir)
+	cmd, lines := startChild(b, dir, "")
+	if !lines.Scan() {
+		b.Fatal("the other process does not write")
+	}
+	go func() {
+		for lines.Scan() { // else it would stop at a full pipe
+			continue
+		}
+	}()
+	var took []time.Duration
+	for b.Loop() {
+		start := time.Now()
+		if _, err := s.Append(context.Background(), record.Event{Type: "x"}); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(start))
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+}
+
 // million is the size of the export that BenchmarkVerify reads.
 const million = 1_000_000
 

@@ -83,7 +83,7 @@ func child(dir, mode string) int {
 	return 0
 }
 
-func startChild(t *testing.T, dir, mode string) (*exec.Cmd, *bufio.Scanner) {
+func startChild(t testing.TB, dir, mode string) (*exec.Cmd, *bufio.Scanner) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childDir+"="+dir, childMode+"="+mode)
