@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -40,15 +41,18 @@ type CaseResult struct {
 	Mismatch string // one sentence; empty when it passed
 }
 
-// maxCases bounds a test file.
-const maxCases = 10_000
+// maxCases and maxCaseFile (bytes) bound a test file.
+const (
+	maxCases    = 10_000
+	maxCaseFile = 4 << 20
+)
 
 // ParseCases reads a list of cases from YAML or JSON. Unknown keys, missing
 // names and unknown verdicts are errors that carry the place.
 func ParseCases(name string, data []byte) ([]Case, error) {
-	var raw []rawCase
-	if err := yaml.UnmarshalWithOptions(data, &raw, yaml.Strict()); err != nil {
-		return nil, fmt.Errorf("policy: %s: %s", name, yaml.FormatError(err, false, true))
+	raw, err := readYAML(data)
+	if err != nil {
+		return nil, fmt.Errorf("policy: %s: %w", name, err)
 	}
 	if len(raw) == 0 || len(raw) > maxCases {
 		return nil, fmt.Errorf("policy: %s: %d cases; a file holds 1 to %d", name, len(raw), maxCases)
@@ -62,6 +66,23 @@ func ParseCases(name string, data []byte) ([]Case, error) {
 		cases[i] = c
 	}
 	return cases, nil
+}
+
+// readYAML turns a panic of the YAML library, which damaged input can cause,
+// into an error.
+func readYAML(data []byte) (raw []rawCase, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("not readable as YAML: %v", r)
+		}
+	}()
+	if len(data) > maxCaseFile {
+		return nil, fmt.Errorf("%d bytes; a file holds at most %d", len(data), maxCaseFile)
+	}
+	if err := yaml.UnmarshalWithOptions(data, &raw, yaml.Strict()); err != nil {
+		return nil, errors.New(yaml.FormatError(err, false, true))
+	}
+	return raw, nil
 }
 
 // rawCase has the labels still as text, so that this room and not the YAML
