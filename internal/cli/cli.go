@@ -24,6 +24,7 @@ type globals struct {
 type commands struct {
 	globals
 
+	Run    runCmd    `cmd:"" group:"start" help:"Run an agent file, or a directory of them."`
 	Init   initCmd   `cmd:"" group:"start" help:"Write a commented default configuration and the state directory."`
 	Config configCmd `cmd:"" group:"start" help:"Check, show or describe the configuration."`
 	Models modelsCmd `cmd:"" group:"start" help:"List model names, prices and what each may receive."`
@@ -36,7 +37,13 @@ type commands struct {
 	Cost     costCmd     `cmd:"" group:"watch" help:"Sum what models cost."`
 	Logs     logsCmd     `cmd:"" group:"watch" help:"Show the readable log."`
 
-	Stop stopCmd `cmd:"" group:"steer" help:"Stop an agent or all of them, even one that hangs."`
+	Stop      stopCmd      `cmd:"" group:"steer" help:"Stop an agent or all of them, even one that hangs."`
+	Approvals approvalsCmd `cmd:"" group:"steer" help:"List what waits for an answer."`
+	Approve   approveCmd   `cmd:"" group:"steer" help:"Sign a yes to one exact action."`
+	Deny      denyCmd      `cmd:"" group:"steer" help:"Sign a no."`
+	Grants    grantsCmd    `cmd:"" group:"steer" help:"List standing permissions."`
+	Grant     grantCmd     `cmd:"" group:"steer" help:"Give a standing permission."`
+	Revoke    revokeCmd    `cmd:"" group:"steer" help:"End a standing permission."`
 
 	Policy policyCmd `cmd:"" group:"prove" help:"Show, test and explain the rules."`
 	Verify verifyCmd `cmd:"" group:"prove" help:"Prove that the log, or an export of it, is complete and unchanged."`

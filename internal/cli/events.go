@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"sallyport/internal/app"
@@ -117,8 +118,10 @@ func (f facts) text(name string) string {
 		return ""
 	case string:
 		return v
-	case float64, bool:
-		return fmt.Sprint(v)
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	case bool:
+		return strconv.FormatBool(v)
 	default:
 		b, err := json.Marshal(v)
 		if err != nil {

@@ -43,7 +43,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"code": exitsWith, "jsonvalid": jsonValid, "seed": seedCmd, "await": awaitCmd, "gone": goneCmd,
+			"code": exitsWith, "jsonvalid": jsonValid, "seed": seedCmd, "ask": askCmd, "await": awaitCmd, "gone": goneCmd,
 		},
 	})
 }

@@ -13,6 +13,7 @@ import (
 
 	"sallyport/internal/action"
 	"sallyport/internal/app"
+	"sallyport/internal/fault"
 	"sallyport/internal/label"
 	"sallyport/internal/principal"
 	"sallyport/internal/record"
@@ -180,4 +181,35 @@ func goneCmd(ts *testscript.TestScript, _ bool, args []string) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	ts.Fatalf("process %s is still there", pid)
+}
+
+// askCmd publishes a question as the gate does when nobody is at a terminal:
+// `ask SCRIPT`; its id goes to the file "ask".
+func askCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: ask SCRIPT")
+	}
+	ctx := context.Background()
+	a, err := app.Open(ctx, app.Options{Home: ts.Getenv("SALLYPORT_HOME"), Environ: []string{"HOME=" + ts.Getenv("HOME")}, Create: true})
+	ts.Check(err)
+	svc, _, err := a.People(ctx, nil)
+	ts.Check(err)
+	act := action.Action{
+		Kind: action.Exec, Target: "s1", Args: map[string]any{"script": args[0]}, Agent: "sarah", Session: "s1", Context: "c1",
+		Principal: principal.ForAgent("sarah"),
+	}
+	l := label.New(label.Internal, label.Foreign, 0)
+	digest, err := act.Digest(l, "set")
+	ts.Check(err)
+	_, err = svc.Await(ctx, record.ApprovalRequest{
+		Action: act, Digest: digest, Context: l, PolicySet: "set", Needs: []record.Need{{Count: 1, Group: "owner"}}, Because: "commandProtection is manual",
+	})
+	if !fault.Is(err, fault.NeedsAsk) {
+		ts.Fatalf("unattended ask: %v", err)
+	}
+	asks, err := a.Asks(ctx, false)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs("ask"), []byte(asks[len(asks)-1].ID), 0o600))
+	ts.Setenv("ASK", asks[len(asks)-1].ID)
+	ts.Check(a.Close())
 }

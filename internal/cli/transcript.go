@@ -50,7 +50,33 @@ func steps(events []app.Event) []*step {
 			out = append(out, s)
 		}
 	}
+	sayOnce(out)
 	return out
+}
+
+const (
+	asAbove    = "(the reply above)"
+	thenMarker = "(the output above, then:)\n"
+)
+
+// sayOnce replaces what a reader has just read: a model is shown the output of
+// the command before, and the next command is its reply.
+func sayOnce(list []*step) {
+	var reply, output string
+	for _, s := range list {
+		switch s.Class {
+		case "model":
+			if rest, ok := strings.CutPrefix(s.Prompt, output); ok && len(output) > 80 {
+				s.Prompt = thenMarker + strings.TrimLeft(rest, "\n")
+			}
+			reply = strings.TrimSpace(s.Output)
+		case "exec":
+			output = strings.TrimRight(s.Output, "\n")
+			if reply != "" && strings.TrimSpace(s.Prompt) == reply && s.Decision == "allow" && strings.Contains(reply, "\n") {
+				s.Prompt = asAbove
+			}
+		}
+	}
 }
 
 func actionStep(x app.Event, f facts) *step {

@@ -1,0 +1,201 @@
+package app
+
+import (
+	"context"
+	"time"
+
+	"sallyport/internal/approval"
+	"sallyport/internal/fault"
+	"sallyport/internal/record"
+	"sallyport/internal/store"
+)
+
+// Ask is one question that people can answer.
+type Ask struct {
+	ID      string    `json:"id"`
+	State   string    `json:"state"` // open, approved, denied, expired or withdrawn
+	Agent   string    `json:"agent"`
+	Session string    `json:"session"`
+	Kind    string    `json:"kind"`
+	Target  string    `json:"target"`
+	Because string    `json:"because"`
+	Created time.Time `json:"created"`
+	Expires time.Time `json:"expires"`
+	Digest  string    `json:"digest"`
+	Text    string    `json:"text,omitempty"` // the whole question, safe for a terminal
+}
+
+func askOf(r record.AskRow, now time.Time) Ask {
+	if r.State == record.AskOpen && !now.Before(r.Expires) {
+		r.State = record.AskExpired
+	}
+	return Ask{
+		ID: r.ID, State: r.State, Agent: r.Agent, Session: r.Session, Kind: string(r.Kind), Target: r.Target, Because: r.Because,
+		Created: r.Created, Expires: r.Expires, Digest: r.Digest.String(),
+	}
+}
+
+// Asks lists the questions, oldest first; all gives those that are over too.
+func (a *App) Asks(ctx context.Context, all bool) ([]Ask, error) {
+	out := []Ask{}
+	st, ok, err := a.reader(ctx)
+	if err != nil || !ok {
+		return out, err
+	}
+	rows, err := st.Asks(ctx, !all)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range rows {
+		out = append(out, askOf(r, time.Now()))
+	}
+	return out, nil
+}
+
+// AskText gives one question with its whole text, made from the very statement
+// that an answer signs.
+func (a *App) AskText(ctx context.Context, id string) (Ask, error) {
+	svc, st, err := a.desk(ctx, id)
+	if err != nil {
+		return Ask{}, err
+	}
+	row, err := st.Ask(ctx, id)
+	if err != nil {
+		return Ask{}, err
+	}
+	ask := askOf(row, time.Now())
+	if ask.Text, err = svc.Render(row, nil); err != nil {
+		return Ask{}, &fault.Error{
+			Op: "app.ask", Kind: fault.Corrupt, Err: err,
+			Public: "the stored question " + id + " does not verify, so it must not be answered; run `sallyport verify`",
+		}
+	}
+	return ask, nil
+}
+
+// desk opens what answering needs, without making a database for a question
+// that cannot exist.
+func (a *App) desk(ctx context.Context, id string) (*approval.Service, *store.Store, error) {
+	st, ok, err := a.reader(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !ok {
+		return nil, nil, fault.New("app.ask", fault.NotFound, "there is no ask %s: nothing ever ran in %s", id, a.Paths.Home)
+	}
+	svc, _, err := a.People(ctx, nil)
+	return svc, st, err
+}
+
+// Answer signs yes or no with the owner's key. The answer is good for exactly
+// the action that was shown, once.
+func (a *App) Answer(ctx context.Context, id string, yes bool) error {
+	if _, _, err := a.desk(ctx, id); err != nil {
+		return err
+	}
+	svc, signer, err := a.People(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if yes {
+		return svc.Approve(ctx, id, signer)
+	}
+	return svc.Deny(ctx, id, signer)
+}
+
+// AnswerBytes gives the bytes that another tool signs to answer:
+// `ssh-keygen -Y sign -n approve@sallyport`.
+func (a *App) AnswerBytes(ctx context.Context, id string, yes bool) ([]byte, error) {
+	svc, _, err := a.desk(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return svc.Export(ctx, id, statementKind(yes))
+}
+
+// AnswerSigned stores an answer that another tool signed, as an armored SSH
+// signature.
+func (a *App) AnswerSigned(ctx context.Context, id string, yes bool, armored []byte) error {
+	svc, _, err := a.desk(ctx, id)
+	if err != nil {
+		return err
+	}
+	return svc.Import(ctx, id, statementKind(yes), armored)
+}
+
+func statementKind(yes bool) string {
+	if yes {
+		return record.StatementApprove
+	}
+	return record.StatementDeny
+}
+
+// GrantInfo is one standing permission.
+type GrantInfo struct {
+	ID      string    `json:"id"`
+	Parent  string    `json:"parent,omitempty"`
+	Agent   string    `json:"agent"`
+	Kind    string    `json:"kind"`
+	Target  string    `json:"target"`
+	Expires time.Time `json:"expires"`
+	Uses    int       `json:"uses"`  // remaining; 0 = unlimited until expiry
+	State   string    `json:"state"` // live, revoked (used up too) or expired
+	Because string    `json:"because,omitempty"`
+}
+
+func grantOf(g record.Grant, now time.Time) GrantInfo {
+	out := GrantInfo{
+		ID: g.ID, Parent: g.Parent, Agent: g.Agent, Kind: string(g.Kind), Target: g.Target, Expires: g.Expires,
+		Uses: g.Uses, State: "live", Because: g.Because,
+	}
+	switch {
+	case g.Revoked:
+		out.State = "revoked"
+	case !now.Before(g.Expires):
+		out.State = "expired"
+	}
+	return out
+}
+
+// Grants lists standing permissions; all gives those that ended too.
+func (a *App) Grants(ctx context.Context, agent string, all bool) ([]GrantInfo, error) {
+	out := []GrantInfo{}
+	st, ok, err := a.reader(ctx)
+	if err != nil || !ok {
+		return out, err
+	}
+	now := time.Now()
+	rows, err := st.Grants(ctx, "", now)
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range rows {
+		info := grantOf(g, now)
+		if (agent == "" || g.Agent == agent) && (all || info.State == "live") {
+			out = append(out, info)
+		}
+	}
+	return out, nil
+}
+
+// Grant gives a standing permission, signed with the owner's key.
+func (a *App) Grant(ctx context.Context, g record.Grant) (GrantInfo, error) {
+	svc, signer, err := a.People(ctx, nil)
+	if err != nil {
+		return GrantInfo{}, err
+	}
+	g, _, err = svc.Grant(ctx, g, signer)
+	return grantOf(g, time.Now()), err
+}
+
+// Revoke ends a grant, and all that were delegated from it, at once.
+func (a *App) Revoke(ctx context.Context, id, by string) error {
+	st, ok, err := a.reader(ctx)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return fault.New("app.revoke", fault.NotFound, "there is no grant %s: `sallyport grants` lists them", id)
+	}
+	return st.Revoke(ctx, id, by)
+}

@@ -1,0 +1,170 @@
+package cli
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"sallyport/internal/app"
+	"sallyport/internal/fault"
+)
+
+// approvalsCmd is `sallyport approvals`.
+type approvalsCmd struct {
+	All bool `help:"Also those that are over."`
+}
+
+// Help teaches.
+func (approvalsCmd) Help() string {
+	return `What agents wait for an answer to. Examples:
+  sallyport approvals
+  sallyport approve k3x9ab`
+}
+
+// Run lists.
+func (p approvalsCmd) Run(c *call) error {
+	return c.with(func(a *app.App) error {
+		list, err := a.Asks(c.ctx, p.All)
+		if err != nil {
+			return err
+		}
+		if c.flags.JSON {
+			return c.json(map[string]any{"approvals": list})
+		}
+		if len(list) == 0 {
+			c.printf("nothing waits for an answer\n")
+			return nil
+		}
+		t := table{cols: []column{{title: "ASK"}, {title: "STATE"}, {title: "AGENT"}, {title: "KIND"}, {title: "TARGET", flex: true}, {title: "LEFT", right: true}, {title: "BECAUSE", flex: true}}}
+		for _, x := range list {
+			left := "-"
+			if d := time.Until(x.Expires); d > 0 {
+				left = duration(d)
+			}
+			t.add(plain(x.ID), plain(x.State), plain(x.Agent), plain(x.Kind), plain(x.Target), plain(left), plain(oneLine(x.Because)))
+		}
+		t.print(c)
+		c.printf("\n`sallyport approve ASK` shows the whole question before it asks you\n")
+		return nil
+	})
+}
+
+// answerFlags are what approve and deny have in common.
+type answerFlags struct {
+	ID        string `arg:"" name:"ask" help:"The ask's id, from sallyport approvals."`
+	Yes       bool   `short:"y" help:"Do not ask again; needed where there is no terminal."`
+	Export    string `placeholder:"FILE" help:"Write the bytes to sign with another tool, and sign nothing."`
+	Signature string `placeholder:"FILE" help:"Store a signature that ssh-keygen -Y sign -n approve@sallyport made."`
+}
+
+// approveCmd is `sallyport approve`.
+type approveCmd struct {
+	answerFlags
+}
+
+// denyCmd is `sallyport deny`.
+type denyCmd struct {
+	answerFlags
+}
+
+const answerHelp = `Shows the whole question first: exactly what is shown is what is signed, with the
+owner's key, good for this one action, once, until it expires. Examples:
+  sallyport %[1]s k3x9ab
+  sallyport %[1]s k3x9ab --export ask.bin      then, where the key is:
+  ssh-keygen -Y sign -n approve@sallyport -f keys/owner ask.bin
+  sallyport %[1]s k3x9ab --signature ask.bin.sig`
+
+// Help teaches.
+func (approveCmd) Help() string { return fmt.Sprintf(answerHelp, "approve") }
+
+// Help teaches.
+func (denyCmd) Help() string { return fmt.Sprintf(answerHelp, "deny") }
+
+// Run approves.
+func (p approveCmd) Run(c *call) error { return p.answer(c, true) }
+
+// Run denies.
+func (p denyCmd) Run(c *call) error { return p.answer(c, false) }
+
+func (p answerFlags) answer(c *call, yes bool) error {
+	return c.with(func(a *app.App) error {
+		ask, err := a.AskText(c.ctx, p.ID)
+		if err != nil {
+			return err
+		}
+		done := "denied"
+		if yes {
+			done = "approved"
+		}
+		switch {
+		case p.Export != "":
+			b, err := a.AnswerBytes(c.ctx, p.ID, yes)
+			if err != nil {
+				return err
+			}
+			if err := os.WriteFile(p.Export, b, 0o600); err != nil {
+				return fault.Wrap("approvals.export", fault.Unavailable, err)
+			}
+			done = "exported"
+		case p.Signature != "":
+			sig, err := readSmall(p.Signature)
+			if err != nil {
+				return err
+			}
+			if err := a.AnswerSigned(c.ctx, p.ID, yes, sig); err != nil {
+				return err
+			}
+		default:
+			if !c.flags.JSON {
+				c.printf("%s", visibleLines(ask.Text))
+			}
+			if err := c.confirm(p.Yes, done); err != nil {
+				return err
+			}
+			if err := a.Answer(c.ctx, p.ID, yes); err != nil {
+				return err
+			}
+		}
+		if c.flags.JSON {
+			return c.json(map[string]any{"ask": ask.ID, "result": done})
+		}
+		c.printf("%s %s\n", done, visible(ask.ID))
+		return nil
+	})
+}
+
+// confirm asks the person at the terminal; anything but yes is no.
+func (c *call) confirm(sure bool, done string) error {
+	if sure {
+		return nil
+	}
+	if !c.terminal() {
+		return fault.New("confirm", fault.Usage, "nobody is at a terminal to confirm; read the question and repeat with --yes")
+	}
+	fmt.Fprintf(c.err, "Shall this be %s? [y/N] ", done)
+	line, err := bufio.NewReader(c.in).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fault.Wrap("confirm", fault.Unavailable, err)
+	}
+	switch strings.ToLower(strings.TrimSpace(line)) {
+	case "y", "yes":
+		return nil
+	}
+	return fault.New("confirm", fault.Canceled, "nothing was signed")
+}
+
+const maxSignature = 64 << 10
+
+func readSmall(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, &fault.Error{Op: "approvals.signature", Kind: fault.NotFound, Public: "the signature " + path + " cannot be read", Err: err}
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxSignature))
+	return b, fault.Wrap("approvals.signature", fault.Unavailable, err)
+}
