@@ -163,7 +163,7 @@ func (s selection) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
 	return func(yield func(cedar.PolicyID, *cedar.Policy) bool) {
 		for _, list := range s {
 			for _, r := range list {
-				if !yield(r.pid, r.policy) {
+				if !yield(r.pid, r.eval) {
 					return
 				}
 			}

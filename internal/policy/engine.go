@@ -34,6 +34,7 @@ type Rule struct {
 
 	needs  []record.Need
 	policy *cedar.Policy
+	eval   *cedar.Policy // the same without the action scope, which the index decides
 	pid    types.PolicyID
 }
 
@@ -220,6 +221,7 @@ func (e *Engine) compile(p *cedar.Policy) (*Rule, error) {
 		return nil, err
 	}
 	r.Kinds = kindsOf(astOf(p).Action)
+	r.eval = withoutAction(p)
 	return r, nil
 }
 
@@ -235,6 +237,14 @@ func (e *Engine) parseAsk(s string) ([]record.Need, error) {
 		needs = append(needs, record.Need{Count: n, Group: group})
 	}
 	return needs, nil
+}
+
+// withoutAction drops the action scope: a rule is only evaluated for the kinds
+// it names, and comparing with a set of actions is what costs most.
+func withoutAction(p *cedar.Policy) *cedar.Policy {
+	tree := *astOf(p)
+	tree.Action = ast.ScopeTypeAll{}
+	return fromAST(&tree)
 }
 
 func kindsOf(s ast.IsActionScopeNode) []action.Kind {
