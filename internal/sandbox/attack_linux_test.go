@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -49,6 +48,14 @@ var attacks = map[string]func(arg string) error{
 		c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER}
 		return c.Run()
 	},
+	"limit": func(a string) error {
+		var l unix.Rlimit
+		if err := unix.Prlimit(num(a), unix.RLIMIT_CPU, nil, &l); err != nil {
+			return err
+		}
+		return unix.Prlimit(num(a), unix.RLIMIT_CPU, &l, nil)
+	},
+	"renice": func(a string) error { return unix.Setpriority(unix.PRIO_PROCESS, num(a), 1) },
 	"ptrace": func(a string) error {
 		runtime.LockOSThread()
 		if err := unix.PtraceSeize(num(a)); err != nil {
@@ -146,14 +153,10 @@ func byHandle(p string) error {
 	return err
 }
 
-func runAttack(name string, args []string) error {
+func runAttack(name, arg string) error {
 	f, ok := attacks[name]
 	if !ok {
 		return fmt.Errorf("unknown attack %q", name)
-	}
-	arg := ""
-	if len(args) > 0 {
-		arg = args[0]
 	}
 	return f(arg)
 }
@@ -289,6 +292,8 @@ func (x *target) cases() []attackCase {
 		{name: "datagram socket in the home", attack: "unixgram", arg: x.gram},
 		{name: "abstract socket", attack: "abstract", arg: x.name},
 		{name: "signal a host process", attack: "kill", arg: pid},
+		{name: "limit a host process", attack: "limit", arg: pid},
+		{name: "renice a host process", attack: "renice", arg: pid},
 		{name: "trace a host process", attack: "ptrace", arg: pid},
 		{name: "read a host process's memory", attack: "vm-readv", arg: pid},
 		{name: "mount", attack: "mount", arg: "/mnt", control: "would change the host"},
@@ -315,24 +320,42 @@ func (x *target) cases() []attackCase {
 	}
 }
 
+// results pairs the attacker's lines with the cases it was given.
+func results(t *testing.T, cases []attackCase, out []byte) map[string]string {
+	t.Helper()
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if len(lines) != len(cases) {
+		t.Fatalf("%d results for %d attacks:\n%s", len(lines), len(cases), out)
+	}
+	m := map[string]string{}
+	for i, c := range cases {
+		m[c.name] = lines[i]
+	}
+	return m
+}
+
 func TestAttacks(t *testing.T) {
 	x := newTarget(t)
-	cases := x.cases()
-	for _, c := range cases {
+	all := x.cases()
+	var controls []attackCase
+	args := []string{"attack"}
+	for _, c := range all {
 		if c.control != "" {
 			t.Logf("%s: no control run: %s", c.name, c.control)
 			continue
 		}
-		out, err := exec.Command(x.work+"/attacker", "attack", c.attack, c.arg).Output()
-		if err != nil {
-			t.Errorf("control run of %q did not succeed, the test proves nothing: %s", c.name, out)
-		}
-		os.Remove(x.dir + "/new")
+		controls = append(controls, c)
+		args = append(args, c.attack, c.arg)
 	}
-	for _, v := range []struct {
-		view string
-		tier Tier
-	}{{ViewAuditor, TierFull}, {ViewWorkspace, TierFull}, {ViewAuditor, TierLandlock}, {ViewWorkspace, TierLandlock}} {
+	out, err := exec.Command(x.work+"/attacker", args...).Output()
+	must(t, err)
+	for name, r := range results(t, controls, out) {
+		if r != "SUCCEEDED" {
+			t.Errorf("control run of %q did not succeed, the test proves nothing: %s", name, r)
+		}
+	}
+	os.Remove(x.dir + "/new")
+	for _, v := range everyView {
 		kind := v.view + "/" + v.tier.String()
 		t.Run(kind, func(t *testing.T) {
 			if v.tier == TierLandlock && os.Geteuid() == 0 {
@@ -340,17 +363,22 @@ func TestAttacks(t *testing.T) {
 				defer func() { _ = exec.Command("chown", "-R", "0:0", x.home, x.work).Run() }()
 			}
 			sh := openShell(t, x.spec(v.view), v.tier)
-			dir := x.home
-			if v.view == ViewWorkspace {
-				dir = x.work
+			script := quote(x.work + "/attacker")
+			if v.view == ViewAuditor {
+				script = quote(x.home + "/attacker")
 			}
-			for _, c := range cases {
-				if !strings.Contains(kind, c.in) {
-					continue
+			script += " attack"
+			var cases []attackCase
+			for _, c := range all {
+				if strings.Contains(kind, c.in) {
+					cases = append(cases, c)
+					script += " " + quote(c.attack) + " " + quote(c.arg)
 				}
-				r := runOK(t, sh, quote(dir+"/attacker")+" attack "+quote(c.attack)+" "+quote(c.arg))
-				if !bytes.Contains(r.Head, []byte("refused:")) || r.Exit != 1 {
-					t.Errorf("%s: not refused: %s", c.name, r.Head)
+			}
+			r := runOK(t, sh, script)
+			for name, got := range results(t, cases, r.Head) {
+				if !strings.HasPrefix(got, "refused: ") {
+					t.Errorf("%s: %s", name, got)
 				}
 			}
 			if _, err := os.Stat(x.dir + "/new"); err == nil {

@@ -8,17 +8,19 @@
 //
 // Three kinds of process take part. The supervisor is the program itself. The
 // stage is the same program, re-executed under another name (MaybeInit), in new
-// namespaces; it builds the view, forks payloads and reaps them, and is process
-// 1 of its PID namespace, so that its end is the end of everything. A payload
-// is a bash, or what that bash starts.
+// namespaces; it builds the view, forks payloads and reaps them. In the
+// workspace view it is process 1 of its PID namespace, so that its end is the
+// end of everything; elsewhere it is the reaper of all its orphans and ends
+// them when the supervisor's end of the control socket closes. A payload is a
+// bash, or what that bash starts.
 //
 // # Order of operations
 //
 //  1. The supervisor checks the Spec and resolves every path. As root it makes
 //     id-mapped mounts of the writable directories, which only it can.
-//  2. It makes what cgroups it can, starts the stage with an empty environment
-//     in new user, mount, PID, IPC and UTS namespaces (and an empty network
-//     namespace for the workspace view), and puts it into the cgroups.
+//  2. It makes what cgroups it can, starts the stage with an environment of its
+//     own in new user, mount, IPC and UTS namespaces (and PID and empty network
+//     namespaces for the workspace view), and puts it into the cgroups.
 //  3. The stage marks every descriptor close-on-exec, becomes non-dumpable, opens
 //     each source without following links, and builds the view from descriptors.
 //  4. An ordinary user's stage executes itself again: only exec takes the
@@ -32,21 +34,29 @@
 // # The auditor's view
 //
 // The host's file tree read-only, with its owners and modes; the host's network
-// namespace, for ss and ip, without the system calls to connect or listen. The
-// payload lives in a PID namespace of its own but sees the host's /proc: ps and
-// ss show the host, no host process can be named in a signal or a trace, and
-// nothing the payload starts can outlive it. The price is that $$ and the
-// numbers in /proc differ for the payload's own processes. Secrets are covered
-// by empty files of the same owner and mode. As root the payload has a uid of
-// its own and CAP_DAC_READ_SEARCH, which reads and changes nothing; as an
-// ordinary user it has that user's rights to read, groups included.
+// namespace, for ss and ip, without the system calls to connect or listen; the
+// host's process numbers, because ps asks for its own and fails in a PID
+// namespace that its /proc does not belong to. What a PID namespace would have
+// given comes from elsewhere: Landlock (ABI 6) confines signals, it and the user
+// namespace confine tracing and with it environ, mem and fd of host processes,
+// seccomp confines limits and priorities to the caller, and whatever survives
+// the stage is found by its user namespace and its cgroups. Below ABI 6 the
+// payload gets a PID namespace of its own and the Report says that ps suffers.
+//
+// Secrets are covered by empty files of the same owner and mode. As root the
+// payload has a uid of its own and CAP_DAC_READ_SEARCH, which reads and changes
+// nothing; as an ordinary user it has that user's rights to read, groups
+// included, and what that user cannot read is not covered, only unreadable.
+// /tmp, /dev/shm and /run are private; of the host's /run the records of logins,
+// the volatile journal and the marks of a pending reboot are shown.
 //
 // # Invariants
 //
 //   - A payload never has uid 0, nor a capability that changes anything.
 //   - No environment variable, descriptor or terminal of the supervisor reaches it.
 //   - No weaker tier is entered unless the Spec allows it, and the Report says which.
-//   - The stage ends when the supervisor does, however that ends.
+//   - The stage ends when the supervisor does, however that ends, and with it
+//     everything below it.
 //   - What a payload prints cannot be taken for the end of a command. The shell
 //     process is the agent's: it can lie about its own exit status, and about
 //     nothing else.

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,7 +34,8 @@ func MaybeInit() {
 	if len(os.Args) == 0 || os.Args[0] != stageName {
 		return
 	}
-	os.Exit(runStage())
+	// at once: exit hooks of the program's own have no business in a stage
+	syscall.Exit(runStage())
 }
 
 // stage is the process between supervisor and payload. In the full tier it is
@@ -126,7 +126,7 @@ func (s *stage) setUp() error {
 			return s.second()
 		}
 	}
-	if s.c.Tier == TierLandlock {
+	if s.c.HostPID {
 		if err := prctl(unix.PR_SET_CHILD_SUBREAPER, 1); err != nil {
 			return step("subreaper", err)
 		}
@@ -158,7 +158,11 @@ func (s *stage) buildView() error {
 	s.notes = append(s.notes, m.notes...)
 	s.achieved("user-namespace", "created")
 	s.achieved("mount-namespace", s.c.Spec.View+" view mounted")
-	s.achieved("pid-namespace", "the stage is its process 1")
+	if s.c.HostPID {
+		s.achieved("host-pid-namespace", "signals scoped by Landlock, orphans reaped by the stage")
+	} else {
+		s.achieved("pid-namespace", "the stage is its process 1")
+	}
 	return nil
 }
 
@@ -214,6 +218,9 @@ func (s *stage) confine() error {
 	if err != nil {
 		if s.c.Tier == TierLandlock {
 			return &stepError{Primitive: "landlock", Detail: err.Error(), Remedy: remedyFor("landlock")}
+		}
+		if s.c.HostPID {
+			return step("landlock", err)
 		}
 		s.notes = append(s.notes, "Landlock is not available: the mounts are the only layer that keeps host files read-only.")
 	} else {
@@ -286,7 +293,7 @@ func (s *stage) spawner(ready chan<- error) {
 				return step("landlock", err)
 			}
 		}
-		if err := loadFilter(buildFilter(s.c.Spec.View, s.c.Tier)); err != nil {
+		if err := loadFilter(buildFilter(s.c.Spec.View, s.c.Tier, s.c.HostPID)); err != nil {
 			return step("seccomp", err)
 		}
 		return nil
@@ -378,110 +385,4 @@ func (s *stage) limitProcess(pid int) error {
 		}
 	}
 	return nil
-}
-
-// reap collects every process that ends, orphans of the payload included.
-func (s *stage) reap() {
-	ch := make(chan os.Signal, 1)
-	signal.Notify(ch, unix.SIGCHLD)
-	for {
-		s.mu.Lock()
-		var ws unix.WaitStatus
-		pid, err := unix.Wait4(-1, &ws, unix.WNOHANG, nil)
-		id, shell := s.shells[pid]
-		if pid > 0 {
-			delete(s.shells, pid)
-		}
-		s.mu.Unlock()
-		if shell {
-			_ = s.send(event{Ev: evExit, ID: id, Status: int(ws)})
-		}
-		if err == nil && pid > 0 || err == unix.EINTR {
-			continue
-		}
-		<-ch
-	}
-}
-
-// signal delivers one signal and says when it has: the supervisor must not
-// begin another command that a late signal would hit.
-func (s *stage) signal(r request) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	sig := syscall.Signal(r.Sig)
-	for pid, id := range s.shells {
-		if id != r.ID {
-			continue
-		}
-		switch r.Scope {
-		case scopeGroup:
-			_ = syscall.Kill(-pid, sig)
-		case scopeBelow:
-			s.killBelow(pid, sig)
-		case scopeHold, scopeShell:
-			// A stopped shell cannot go on with its script when a child of its
-			// ends, nor die and make its children somebody else's.
-			_ = syscall.Kill(pid, syscall.SIGSTOP)
-			s.killBelow(pid, sig)
-			if r.Scope == scopeShell {
-				_ = syscall.Kill(pid, sig)
-			}
-		}
-	}
-	_ = s.send(event{Ev: evSent, ID: r.ID, Seq: r.Seq})
-}
-
-// killBelow signals every descendant of shell. Orphans of the shell belong to
-// the stage; when there is one shell only they are meant too.
-func (s *stage) killBelow(shell int, sig syscall.Signal) {
-	deadline := time.Now().Add(500 * time.Millisecond)
-	for {
-		pids := descendants(shell, len(s.shells) == 1)
-		if len(pids) == 0 {
-			return
-		}
-		for _, pid := range pids {
-			_ = syscall.Kill(pid, sig)
-		}
-		// only a kill is repeated, to catch what was forked meanwhile
-		if sig != unix.SIGKILL || time.Now().After(deadline) {
-			return
-		}
-		for {
-			var ws unix.WaitStatus
-			if pid, _ := unix.Wait4(-1, &ws, unix.WNOHANG, nil); pid <= 0 {
-				break
-			} else if id, ok := s.shells[pid]; ok {
-				delete(s.shells, pid)
-				_ = s.send(event{Ev: evExit, ID: id, Status: int(ws)})
-			}
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
-
-// endAll ends every process below the stage. In a PID namespace the kernel
-// does that at exit; kill makes it prompt in both tiers.
-func (s *stage) endAll() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.c.Tier == TierFull {
-		_ = syscall.Kill(-1, unix.SIGKILL)
-		return
-	}
-	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		pids := descendants(os.Getpid(), false)
-		if len(pids) == 0 {
-			return
-		}
-		for _, pid := range pids {
-			_ = syscall.Kill(pid, unix.SIGKILL)
-		}
-		var ws unix.WaitStatus
-		for {
-			if pid, _ := unix.Wait4(-1, &ws, unix.WNOHANG, nil); pid <= 0 {
-				break
-			}
-		}
-	}
 }

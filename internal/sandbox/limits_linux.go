@@ -124,9 +124,27 @@ func (g *cgroups) admit(pid int) {
 	}
 }
 
+// killAll ends every process of the groups: at once where the kernel can, else
+// one by one until none is left, for at most half a second.
 func (g *cgroups) killAll() {
-	if g.kill != "" {
-		_ = writeFile(g.kill, "1")
+	if g.kill != "" && writeFile(g.kill, "1") == nil {
+		return
+	}
+	for range 100 {
+		n := 0
+		for _, p := range g.procs {
+			b, _ := os.ReadFile(p)
+			for f := range strings.FieldsSeq(string(b)) {
+				if pid, err := strconv.Atoi(f); err == nil && pid > 1 {
+					_ = unix.Kill(pid, unix.SIGKILL)
+					n++
+				}
+			}
+		}
+		if n == 0 {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
 	}
 }
 

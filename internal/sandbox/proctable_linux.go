@@ -4,6 +4,9 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // proc is one line of the process table: numbers as /proc has them, and as the
@@ -87,4 +90,23 @@ func parseStatus(pid int, s string) (proc, bool) {
 		}
 	}
 	return p, seen
+}
+
+// sweep kills what is left of a user namespace whose stage was killed from
+// outside; nothing can leave its user namespace. It looks until it finds none.
+func sweep(userNS string) {
+	for range 100 {
+		n := 0
+		for _, p := range processTable() {
+			dir := "/proc/" + strconv.Itoa(p.pid)
+			if l, err := os.Readlink(dir + "/ns/user"); err == nil && l == userNS && !p.zombie {
+				_ = unix.Kill(p.pid, unix.SIGKILL)
+				n++
+			}
+		}
+		if n == 0 {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }

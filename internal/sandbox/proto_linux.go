@@ -151,7 +151,8 @@ type stageConfig struct {
 	Second   bool           // the mounts are made; this is the image without capabilities
 	Done     []Primitive    // what the first image achieved
 	Notes    []string
-	NProc    int // RLIMIT_NPROC for the payload
+	NProc    int  // RLIMIT_NPROC for the payload
+	HostPID  bool // no PID namespace: ps must work, and Landlock scopes signals
 }
 
 // memFile puts v as JSON into an anonymous file.

@@ -60,7 +60,7 @@ func (b *bpf) when(nr uint32, body func(*bpf)) {
 }
 
 // buildFilter assembles the program for a view and tier.
-func buildFilter(view string, tier Tier) []unix.SockFilter {
+func buildFilter(view string, tier Tier, hostPID bool) []unix.SockFilter {
 	var b bpf
 	b.load(offArch)
 	b.op(unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K, auditArch, 1, 0)
@@ -87,10 +87,25 @@ func buildFilter(view string, tier Tier) []unix.SockFilter {
 			b.deny(nr, retEPERM)
 		}
 	}
+	if hostPID {
+		selfOnly(&b)
+	}
 	flagRules(&b)
 	socketRules(&b, view, tier)
 	b.ret(retAllow)
 	return b.code
+}
+
+// selfOnly lets a payload change scheduling and limits of itself (number 0) but
+// of nobody else: where host processes have numbers, the kernel would let it do
+// so to every process of the same user, and a CPU limit kills.
+func selfOnly(b *bpf) {
+	for _, c := range []struct{ nr, pidArg uint32 }{
+		{unix.SYS_PRLIMIT64, 0}, {unix.SYS_SETPRIORITY, 1}, {unix.SYS_IOPRIO_SET, 1}, {unix.SYS_SCHED_SETAFFINITY, 0},
+		{unix.SYS_SCHED_SETSCHEDULER, 0}, {unix.SYS_SCHED_SETPARAM, 0}, {unix.SYS_SCHED_SETATTR, 0},
+	} {
+		b.when(c.nr, func(b *bpf) { b.arg(c.pidArg); b.ifEq(0); b.ret(retAllow); b.ret(retEPERM) })
+	}
 }
 
 func flagRules(b *bpf) {

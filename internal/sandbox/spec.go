@@ -206,6 +206,10 @@ func (s Spec) resolvePaths(op string) (Spec, error) {
 		}
 	}
 	s.Masked = masked
+	return s.resolveReplace(op, resolve)
+}
+
+func (s Spec) resolveReplace(op string, resolve func(what, path string) (string, error)) (Spec, error) {
 	replace := make(map[string]string, len(s.Replace))
 	for view, host := range s.Replace {
 		p, err := resolve("replacement for "+view, host)

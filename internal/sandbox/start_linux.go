@@ -29,11 +29,14 @@ type Sandbox struct {
 	proc   *os.Process // the stage
 	files  []*os.File
 
+	hostPID bool
+	userNS  string // identity of the sandbox's user namespace, in the full tier
+
 	done     chan struct{}
 	killOnce sync.Once
-	wall     *time.Timer
 
 	mu     sync.Mutex
+	wall   *time.Timer
 	shells map[int]chan event
 	nextID int
 }
@@ -93,6 +96,10 @@ func startTier(ctx context.Context, spec Spec, tier Tier) (*Sandbox, error) {
 	if conf.Root {
 		conf.UID, conf.GID = PayloadUID, PayloadUID
 	}
+	// Host numbers make ps true, but are safe only where Landlock scopes signals.
+	abi, _ := landlockABI()
+	conf.HostPID = tier == TierLandlock || spec.View == ViewAuditor && abi >= 6
+	sb.hostPID = conf.HostPID
 	if tier == TierLandlock {
 		conf.NProc += userThreads(conf.UID)
 		conf.Spec.Env = withTmp(conf.Spec.Env, spec.Home, spec.Workdir)
@@ -114,10 +121,12 @@ func startTier(ctx context.Context, spec Spec, tier Tier) (*Sandbox, error) {
 		return nil, err
 	}
 	sb.report.Primitives = ready.Primitives
-	sb.report.NotPromised = append(append(notes, ready.Notes...), notPromised(spec, tier, sb.cg)...)
+	sb.report.NotPromised = append(append(notes, ready.Notes...), notPromised(spec, tier, sb.hostPID, sb.cg)...)
 	sb.limits = sb.cg.lines(spec.Limits, tier)
 	if spec.Limits.Wall > 0 {
+		sb.mu.Lock()
 		sb.wall = time.AfterFunc(spec.Limits.Wall, sb.Kill)
+		sb.mu.Unlock()
 	}
 	go sb.listen()
 	return sb, nil
@@ -204,6 +213,9 @@ func (sb *Sandbox) launch(conf *stageConfig) error {
 		if err == nil {
 			sb.proc = cmd.Process
 			sb.cg.admit(sb.proc.Pid)
+			if conf.Tier == TierFull {
+				sb.userNS, _ = os.Readlink(fmt.Sprintf("/proc/%d/ns/user", sb.proc.Pid))
+			}
 		}
 		started <- err
 		if err != nil {
@@ -211,6 +223,9 @@ func (sb *Sandbox) launch(conf *stageConfig) error {
 		}
 		_ = cmd.Wait()
 		sb.cg.killAll()
+		if sb.hostPID && sb.userNS != "" {
+			sweep(sb.userNS)
+		}
 		_ = sb.cg.remove()
 		close(sb.done)
 	}()
@@ -223,12 +238,15 @@ func (sb *Sandbox) launch(conf *stageConfig) error {
 
 func stageAttr(conf *stageConfig) *syscall.SysProcAttr {
 	a := &syscall.SysProcAttr{Setsid: true}
+	if !conf.HostPID {
+		// else it has to live long enough to end the others
+		a.Pdeathsig = unix.SIGKILL
+		a.Cloneflags = unix.CLONE_NEWPID
+	}
 	if conf.Tier != TierFull {
-		// no death signal: this stage has to live long enough to end the others
 		return a
 	}
-	a.Pdeathsig = unix.SIGKILL
-	a.Cloneflags = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
+	a.Cloneflags |= unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
 	if conf.Spec.View == ViewWorkspace {
 		a.Cloneflags |= unix.CLONE_NEWNET
 	}
@@ -288,12 +306,15 @@ func (sb *Sandbox) listen() {
 }
 
 // notPromised lists what the tier does not give, one sentence each.
-func notPromised(spec Spec, tier Tier, cg *cgroups) []string {
+func notPromised(spec Spec, tier Tier, hostPID bool, cg *cgroups) []string {
 	out := []string{"A flaw in the kernel itself is not contained."}
 	if spec.View == ViewAuditor {
 		out = append(out,
 			"Private keys in unusual places are found by a bounded search at the start; one created later or hidden elsewhere is readable.",
 			"Command lines of host processes are visible, and with them any secret put there.")
+		if tier == TierFull && !hostPID {
+			out = append(out, "ps may fail or show itself under another number: without Landlock ABI 6 the payload is kept in a PID namespace of its own.")
+		}
 	}
 	if !cg.memory {
 		out = append(out, "Memory of the whole sandbox is not bounded: no memory cgroup could be made.")
@@ -306,8 +327,8 @@ func notPromised(spec Spec, tier Tier, cg *cgroups) []string {
 		"There is no private /tmp, /dev or /run.",
 		"Hidden files are hidden by not granting them; a file created later beside one is unreadable too.",
 		"Masked files are refused when opened instead of appearing empty.")
-	if cg.kill == "" {
-		out = append(out, "If the stage process itself is killed from outside, processes that left its session live on.")
+	if len(cg.procs) == 0 {
+		out = append(out, "If the stage process itself is killed from outside, what it started lives on.")
 	}
 	return out
 }
@@ -322,14 +343,15 @@ func (sb *Sandbox) Limits() []string { return append([]string(nil), sb.limits...
 func (sb *Sandbox) Done() <-chan struct{} { return sb.done }
 
 // Kill ends every process of the sandbox, daemons included. It returns at once;
-// Done tells when it has happened, within a second.
+// Done tells when it has happened, within about a second.
 func (sb *Sandbox) Kill() {
 	sb.killOnce.Do(func() {
+		sb.mu.Lock()
 		if sb.wall != nil {
 			sb.wall.Stop()
 		}
-		sb.cg.killAll()
-		if sb.report.Tier == TierFull {
+		sb.mu.Unlock()
+		if !sb.hostPID {
 			// the stage is process 1 of its namespace: the kernel ends the rest
 			_ = sb.proc.Kill()
 			return

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -170,6 +172,41 @@ func TestReplaceAndFacts(t *testing.T) {
 	}
 }
 
+// TestSecretsAreFound shows a host full of secrets and counts which are read.
+func TestSecretsAreFound(t *testing.T) {
+	x := newTarget(t)
+	key := "-----BEGIN OPENSSH PRIVATE KEY-----\nZmFrZQ==\n"
+	hidden := []string{
+		"etc/shadow", "etc/shadow-", "etc/gshadow", "etc/ssh/ssh_host_ed25519_key", "etc/ssl/private/site.key", "etc/app/server.pem",
+		"etc/default/app.env", "home/eve/.ssh/id_ed25519", "home/eve/.aws/credentials", "home/eve/.env", "home/eve/app/.env.local",
+		"home/eve/.git-credentials", "home/eve/work/deploy.key", "home/eve/.gnupg/private-keys-v1.d/x.key",
+	}
+	shown := []string{"etc/ssh/ssh_host_ed25519_key.pub", "etc/ssh/sshd_config", "etc/app/cert.pem", "home/eve/.ssh/authorized_keys",
+		"home/eve/.ssh/id_ed25519.pub", "home/eve/app/.env.example", "etc/sudoers"}
+	for _, f := range append(append([]string(nil), hidden...), shown...) {
+		must(t, os.MkdirAll(filepath.Dir(x.dir+"/"+f), 0o755))
+		text := key
+		if f == "etc/app/cert.pem" {
+			text = "-----BEGIN CERTIFICATE-----\n"
+		}
+		must(t, os.WriteFile(x.dir+"/"+f, []byte(text), 0o644))
+	}
+	must(t, os.Symlink("id_ed25519", x.dir+"/home/eve/.ssh/link"))
+	spec := x.spec(ViewAuditor)
+	spec.Replace = map[string]string{"/etc": x.dir + "/etc", "/home": x.dir + "/home"}
+	sh := openShell(t, spec, TierFull)
+	for _, f := range append([]string{"home/eve/.ssh/link"}, hidden...) {
+		if r := runOK(t, sh, "cat /"+f); bytes.Contains(r.Head, []byte("BEGIN")) {
+			t.Errorf("/%s is readable: %s", f, r.Head)
+		}
+	}
+	for _, f := range shown {
+		if r := runOK(t, sh, "cat /"+f); !bytes.Contains(r.Head, []byte("BEGIN")) {
+			t.Errorf("/%s is hidden: %s", f, r.Head)
+		}
+	}
+}
+
 func TestWorkspaceView(t *testing.T) {
 	x := newTarget(t)
 	sh := openShell(t, x.spec(ViewWorkspace), TierFull)
@@ -271,4 +308,54 @@ func TestProbe(t *testing.T) {
 		t.Errorf("probe: %+v", r)
 	}
 	t.Logf("%+v", r)
+}
+
+// TestWithoutNamespaces takes user namespaces away, as Ubuntu 24.04 and many
+// containers do, and asks for either tier.
+func TestWithoutNamespaces(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("made by the ordinary user's run")
+	}
+	x := newTarget(t)
+	cmd := exec.Command("/proc/self/exe", "no-namespaces", x.home)
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  unix.CLONE_NEWUSER,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: os.Getuid(), HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: os.Getgid(), HostID: os.Getgid(), Size: 1}},
+		AmbientCaps: []uintptr{unix.CAP_SYS_RESOURCE},
+	}
+	out, err := cmd.CombinedOutput()
+	must(t, err)
+	for _, want := range []string{"unsupported: the sandbox tier full is required and user-namespace is not available here (ENOSPC); raise user.max_user_namespaces", "landlock\nuser-namespace false\n", "inside\n"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("no %q in:\n%s", want, out)
+		}
+	}
+}
+
+func noNamespaces(home string) int {
+	if err := os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	spec := Spec{View: ViewAuditor, Home: home, MinTier: TierFull, Env: []string{"PATH=/usr/bin:/bin"}}
+	_, err := Start(context.Background(), spec)
+	fmt.Printf("%s: %s\n", fault.KindOf(err), fault.PublicText(err))
+	spec.MinTier = TierLandlock
+	sb, err := Start(context.Background(), spec)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	defer sb.Close()
+	fmt.Println(sb.Report().Tier)
+	fmt.Println(sb.Report().Primitives[0].Name, sb.Report().Primitives[0].OK)
+	sh, err := sb.Shell(context.Background(), ShellOptions{})
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	r, err := sh.Run(context.Background(), "echo inside; grep Cap /proc/self/status", time.Minute)
+	fmt.Printf("%s%v\n", r.Head, err)
+	return 0
 }
