@@ -68,10 +68,11 @@ func accountChecks() []Check {
 			Run: `{ ls -d /etc/passwd /etc/group /etc/shadow /etc/gshadow | loose; for f in /etc/shadow /etc/gshadow /etc/shadow- /etc/gshadow-; do [ -e $f ] && stat -c '%a %U:%G %n' $f; done | awk '{if(substr($1,length($1))+0>0)print}'; } | sort -u | d`, Parse: anyLine,
 			Fix: "chmod 644 passwd and group, chmod 640 shadow and gshadow (root:shadow).", Ref: "CIS Debian 12, 7.1"},
 		{ID: "ACC-08", Severity: Low, Title: "PAM lets empty passwords through",
-			Run: `[ -d /etc/pam.d ] || { see /etc/pam.d/. || no pam; exit; }; grep -HnE '^[^#]*pam_unix\.so.*nullok( |$)|^[^#]*pam_permit\.so.*sufficient|^auth +sufficient +pam_permit' /etc/pam.d/* | cut -d: -f1,2,3 | d`, Parse: graver(High, "pam_permit"),
+			Run: `[ -d /etc/pam.d ] || { see /etc/pam.d/. || no pam; exit; }; for f in /etc/pam.d/*; do see "$f"; done; grep -HnE '^[^#]*pam_unix\.so.*nullok( |$)|^[^#]*pam_permit\.so.*sufficient|^auth +sufficient +pam_permit' /etc/pam.d/* | cut -d: -f1,2,3 | d`, Parse: graver(High, "pam_permit"),
 			Fix: "Remove nullok from pam_unix.so, and never let pam_permit.so suffice.", Ref: "pam_unix(8)"},
 		{ID: "ACC-09", Severity: Low, Title: "Password guessing is not slowed down and weak passwords are not refused",
 			Run: `[ -d /etc/pam.d ] || { see /etc/pam.d/. || no pam; exit; }
+opened /etc/pam.d
 grep -qsE '^[^#]*pam_(faillock|tally2)\.so' /etc/pam.d/* || [ -e /etc/fail2ban/jail.local ] || [ -d /etc/crowdsec ] || echo "neither pam_faillock nor fail2ban" | d
 grep -qsE '^[^#]*pam_(pwquality|cracklib|passwdqc)\.so' /etc/pam.d/* || echo "no pam_pwquality" | d`, Parse: anyLine,
 			Fix: "Use pam_faillock or fail2ban against guessing, and pam_pwquality for new passwords.", Ref: "pam_faillock(8); pam_pwquality(8)"},
@@ -88,7 +89,7 @@ grep -qsE '^[^#]*pam_(pwquality|cracklib|passwdqc)\.so' /etc/pam.d/* || echo "no
 }
 
 func sudoChecks() []Check {
-	const each = `see /etc/sudoers; case $? in 1) no sudo; exit;; esac
+	const each = `see /etc/sudoers; case $? in 1) no sudo; exit;; esac; opened /etc/sudoers.d
 for f in /etc/sudoers /etc/sudoers.d/*; do case $f in *'*'|*'~'|*/README) continue;; /etc/sudoers.d/*.*) continue;; esac; see "$f" && awk '{c=$0;while(sub(/\\$/,"",c)&&(getline l)>0)c=c l;sub(/^[ \t]+/,"",c)} c!~/^#/&&c!=""{print FILENAME ":" FNR "\t" c}' "$f"; done`
 	return []Check{
 		{ID: "SUDO-01", Core: true, Severity: Medium, Title: "sudo gives everything without a password",

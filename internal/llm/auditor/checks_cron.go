@@ -4,12 +4,13 @@ package auditor
 const cronPrelude = `cronlines() {
   local f
   [ -d /etc/cron.d ] || [ -e /etc/crontab ] || see /var/spool/cron/. || { no cron; return; }
+  opened /etc/cron.d
   for f in /etc/crontab /etc/cron.d/*; do [ -f "$f" ] && see "$f" && awk '{gsub(/\t/," ");sub(/^ +/,"")} /^#/||/^[A-Za-z_]+ *=/||$0==""{next} {n=/^@/?1:5;s="";for(i=1;i<=n;i++)s=s (i>1?" ":"") $i;u=$(n+1);c="";for(i=n+2;i<=NF;i++)c=c (i>n+2?" ":"") $i;print FILENAME ":" FNR "\t" u "\t" s "\t" c}' "$f"; done
   see /var/spool/cron/crontabs/. || return
   for f in /var/spool/cron/crontabs/*; do [ -f "$f" ] && see "$f" && awk '{gsub(/\t/," ");sub(/^ +/,"")} /^#/||/^[A-Za-z_]+ *=/||$0==""{next} {n=/^@/?1:5;s="";for(i=1;i<=n;i++)s=s (i>1?" ":"") $i;u=FILENAME;sub(/.*\//,"",u);c="";for(i=n+1;i<=NF;i++)c=c (i>n+1?" ":"") $i;print FILENAME ":" FNR "\t" u "\t" s "\t" c}' "$f"; done
 }
 fetches='(curl|wget|fetch)[^|;&]*\|[ ]*(sudo )?(ba|da|z|k)?sh|/dev/tcp/|base64 +(-d|--decode)|(^|[ /])(nc|ncat)( .*)? -[a-z]*e |python[0-9.]* -c .*(socket|urllib)|(ba)?sh -c .*\$\((curl|wget)'
-units() { for f in /etc/systemd/system/*.service /etc/systemd/system/*.timer /etc/systemd/system/*/*.conf; do [ -f "$f" ] && see "$f" && awk '/^Exec[A-Za-z]*=/||/^On[A-Z][A-Za-z]*=/{gsub(/\t/," ");print FILENAME ":" FNR "\t" $0}' "$f"; done; }
+units() { opened /etc/systemd/system; for f in /etc/systemd/system/*.service /etc/systemd/system/*.timer /etc/systemd/system/*/*.conf; do [ -f "$f" ] && see "$f" && awk '/^Exec[A-Za-z]*=/||/^On[A-Z][A-Za-z]*=/{gsub(/\t/," ");print FILENAME ":" FNR "\t" $0}' "$f"; done; }
 paths() { tr -s " ;|&<>()=\"'" '\n' | sed 's/^[-+!@:]*//' | grep '^/' | grep -v '^/dev/' | sort -u; }
 `
 

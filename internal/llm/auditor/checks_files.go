@@ -39,7 +39,7 @@ func fileChecks() []Check {
 			Run: `see /etc/fstab && awk '!/^#/&&NF>3&&$2~/^\/(tmp|var\/tmp|dev\/shm|home)$/&&($4!~/nosuid/||$4!~/nodev/){print $2 " " $4}' /etc/fstab | d`, Parse: anyLine,
 			Fix: "Add nosuid,nodev to the options in /etc/fstab.", Ref: "CIS Debian 12, 1.1.2"},
 		{ID: "FILE-12", Severity: High, Title: "Shell start files fetch or decode code",
-			Run: `{ ls -1d /etc/profile /etc/bash.bashrc /etc/profile.d/*.sh /etc/environment; homes | sed 's|$|/.bashrc|;p;s|bashrc$|profile|'; } | while IFS= read -r f; do [ -f "$f" ] || continue; see "$f" && awk '!/^[ \t]*#/&&(/(curl|wget)[^|]*\|[ ]*(ba|da|z)?sh/||/\/dev\/tcp\//||/base64 +(-d|--decode)[^|]*\|[ ]*(ba)?sh/||/^[ \t]*(export )?LD_PRELOAD=/){print FILENAME ":" FNR "\t" $0}' "$f"; done | d`, Parse: anyLine,
+			Run: `{ ls -1d /etc/profile /etc/bash.bashrc /etc/profile.d/*.sh /etc/environment; homes | sed 's|$|/.bashrc|;p;s|bashrc$|profile|'; } | while IFS= read -r f; do see "$f" && [ -f "$f" ] && awk '!/^[ \t]*#/&&(/(curl|wget)[^|]*\|[ ]*(ba|da|z)?sh/||/\/dev\/tcp\//||/base64 +(-d|--decode)[^|]*\|[ ]*(ba)?sh/||/^[ \t]*(export )?LD_PRELOAD=/){print FILENAME ":" FNR "\t" $0}' "$f"; done | d`, Parse: anyLine,
 			Fix: "Remove the line and find out when it came (stat FILE).", Ref: "MITRE ATT&CK T1546.004"},
 	}
 }

@@ -19,7 +19,7 @@ func sysctls(bad map[string]string) func(Output) Verdict {
 
 // sysctlRow reads the named keys out of the collector's file.
 func sysctlRow(keys ...string) string {
-	return `fact sysctl && awk -F'\t' 'index(" ` + strings.Join(keys, " ") + ` "," " $1 " "){print $1,$2}' $H/sysctl.tsv | d`
+	return `fact sysctl && { awk -F'\t' 'index(" ` + strings.Join(keys, " ") + ` "," " $1 " "){print $1,$2}' $H/sysctl.tsv | grep . || no kernel-key; } | d`
 }
 
 func kernelCheck(id string, sev Severity, title string, bad map[string]string, fix, ref string) Check {
@@ -86,7 +86,7 @@ func packageChecks() []Check {
 			Run: `[ -d /etc/apt ] || { no apt; exit; }; grep -qsE '^[^/#]*Unattended-Upgrade "[1-9]' /etc/apt/apt.conf.d/* || echo "APT::Periodic::Unattended-Upgrade is not set" | d`, Parse: anyLine,
 			Fix: "Install unattended-upgrades and set the value to 1.", Ref: "Debian wiki, UnattendedUpgrades"},
 		{ID: "PKG-04", Severity: High, Title: "Packages are accepted without a signature",
-			Run: `[ -d /etc/apt ] || { no apt; exit; }; grep -HnsiE '^[^#/]*(\[[^]]*(trusted|allow-insecure) *= *yes|^ *trusted: *yes|allow-?unauthenticated"? +"?(true|1)|allowinsecurerepositories"? +"?(true|1))' /etc/apt/sources.list /etc/apt/sources.list.d/* /etc/apt/apt.conf /etc/apt/apt.conf.d/* | d`, Parse: anyLine,
+			Run: `[ -d /etc/apt ] || { no apt; exit; }; for f in /etc/apt/sources.list /etc/apt/sources.list.d/* /etc/apt/apt.conf.d/*; do see "$f"; done; grep -HnsiE '^[^#/]*(\[[^]]*(trusted|allow-insecure) *= *yes|^ *trusted: *yes|allow-?unauthenticated"? +"?(true|1)|allowinsecurerepositories"? +"?(true|1))' /etc/apt/sources.list /etc/apt/sources.list.d/* /etc/apt/apt.conf /etc/apt/apt.conf.d/* | d`, Parse: anyLine,
 			Fix: "Remove the option and add the repository's key with Signed-By.", Ref: "sources.list(5); apt-secure(8)"},
 	}
 }
@@ -100,7 +100,7 @@ func containerChecks() []Check {
 			Run: `see /etc/group && awk -F: '$1~/^(docker|podman|incus-admin)$/{f=1;if($4!="")print $1 ": " $4}' /etc/group | d; awk -F: '$1~/^(docker|podman|incus-admin)$/{f=1} END{exit f}' /etc/group && no docker`, Parse: anyLine,
 			Fix: "Remove the members (gpasswd -d NAME docker) or use rootless containers.", Ref: "CIS Docker, 1.1.2"},
 		{ID: "DOC-03", Core: true, Severity: High, Title: "The container engine is told to listen on the network",
-			Run: `f=/etc/docker/daemon.json; s=/etc/systemd/system/docker.service.d; [ -d $s ] || see $f || { [ $? = 1 ] && no docker; exit; }
+			Run: `f=/etc/docker/daemon.json; s=/etc/systemd/system/docker.service.d; see $f; case $? in 2) exit;; 1) [ -d $s ] || { no docker; exit; };; esac; opened $s
 { tr -d '\n' <$f | grep -oE '"tcp://[^"]*"' | grep -vE '//(127\.|localhost|\[::1\])'; grep -HnsE 'ExecStart=.*-H[ =]*tcp://' $s/* | grep -v 'tcp://127\.'; } | d`, Parse: anyLine,
 			Fix: "Remove the tcp host or set tlsverify with client certificates.", Ref: "Docker manual, Protect the daemon socket; CIS Docker, 2.7"},
 		{ID: "DOC-04", Severity: Low, Title: "The container engine pulls from registries without TLS",
@@ -110,7 +110,7 @@ func containerChecks() []Check {
 			Run: `fact unix && awk -F'\t' '$1~/(ssh-[^\/]*\/agent|S\.gpg-agent|agent\.[0-9]+$)/&&substr($2,length($2)-1)!="00"{print $1 " (mode " $2 ", " $3 ")"}' $H/unix.tsv | d`, Parse: anyLine,
 			Fix: "chmod 600 the socket; whoever opens it can use its owner's keys.", Ref: "ssh-agent(1)"},
 		{ID: "DOC-06", Severity: Medium, Title: "Containers are started with the host's rights",
-			Run: `l=$(timeout 5 find /etc /srv /opt -xdev -maxdepth 4 -type f \( -name 'compose.y*ml' -o -name 'docker-compose*.y*ml' \) 2>/dev/null | head -n 50); [ -n "$l" ] || { no compose-files; exit; }
+			Run: `l=$(for r in /etc /srv /opt; do tf $r -xdev -maxdepth 4 -type f \( -name 'compose.y*ml' -o -name 'docker-compose*.y*ml' \) -print0; done | head -n 50); [ -n "$l" ] || { no compose-files; exit; }
 printf '%s\n' "$l" | while IFS= read -r f; do see "$f" && awk '!/^[ ]*#/&&(/privileged: *true/||/docker\.sock/||/(network_mode|pid|ipc): *"?host/||/SYS_ADMIN/){print FILENAME ":" FNR "\t" $0}' "$f"; done | d`, Parse: anyLine,
 			Fix: "Remove privileged, the socket mount and host namespaces; add single capabilities.", Ref: "CIS Docker, 5.5, 5.10, 5.32"},
 	}

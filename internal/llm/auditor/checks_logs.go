@@ -8,10 +8,15 @@ const logPrelude = `authlog() {
     see $f; s=$?; [ $s = 1 ] || any=1; [ $s = 0 ] && tail -c 16000000 $f | cut -c1-1200
   done
   [ -n "$any" ] && return
-  [ -d /var/log/journal ] || { no auth.log; return; }
-  for f in /var/log/journal/*/system.journal; do see $f || { [ $? = 2 ] && return; }; done
-  timeout 6 journalctl -q --no-pager -o short -t sshd -t sudo -t su -t login -t useradd -t usermod -t groupadd --since -3days | tail -c 16000000 | cut -c1-1200
-  [ ${PIPESTATUS[0]} != 124 ] || echo >&9 "! partial journal"
+  journal || { [ $? = 1 ] && no auth.log; return; }
+  timeout 6 journalctl -q --no-pager -D /var/log/journal -o short -t sshd -t sshd-session -t sudo -t su -t login -t useradd -t usermod -t groupadd --since -3days | tail -c 16000000 | cut -c1-1200
+  case ${PIPESTATUS[0]} in 0|1) ;; 127) no journalctl;; *) echo >&9 "! partial journal";; esac
+}
+journal() { # 0 a kept journal can be read, 1 there is none, 2 it is closed (said)
+  local f
+  see /var/log/journal/. || return
+  for f in /var/log/journal/*/.; do [ -e "$f" ] && { see "$f" || return 2; }; done
+  for f in /var/log/journal/*/system.journal; do see "$f" || return; done
 }
 sshlog() { # "F|A|I source user method" per failed, accepted or invalid-user line
   authlog | awk '
@@ -28,7 +33,7 @@ func logChecks() []Check {
 	return []Check{
 		{ID: "LOG-01", Core: true, Severity: Medium, Title: "Logins are not recorded",
 			Run: `for f in /var/log/auth.log /var/log/secure; do see $f; s=$?; [ $s = 2 ] && exit; [ $s = 0 ] && { [ -s $f ] || { [ -s $f.1 ] || echo "$f is empty and has no predecessor" | d; }; exit; }; done
-[ -d /var/log/journal ] || see /var/log/journal/. || echo "neither auth.log nor a kept journal" | d`, Parse: anyLine,
+journal; [ $? = 1 ] && echo "neither auth.log nor a kept journal" | d`, Parse: anyLine,
 			Fix: "Install rsyslog, or keep the journal (mkdir /var/log/journal).", Ref: "journald.conf(5); CIS Debian 12, 6.1"},
 		{ID: "LOG-02", Core: true, Severity: Medium, Title: "Sources are guessing SSH passwords",
 			Run: `sshlog | awk '$1=="F"{c[$2]++;t++} END{if(t)print t " failed logins in all";for(i in c)print c[i] " from " i}' | sort -rn | head -n 12 | d`, Parse: atLeast(20),

@@ -26,7 +26,7 @@ func portChecks() []Check {
 			Run: `fact owners && ` + openSockets + `&&!l&&$8~/^(python|perl|ruby|php|node|nc|ncat|netcat|socat|bash|sh)[0-9.]*$/` + row, Parse: graver(High, " nc (", " ncat (", " netcat (", " socat (", " bash (", " sh ("),
 			Fix: "Find out who started it; bind it to 127.0.0.1 if only this host needs it.", Ref: "MITRE ATT&CK T1059"},
 		{ID: "PORT-07", Severity: Low, Title: "Ports were opened since the session began",
-			Run: `fact live && fact sockets && { timeout 5 ss -H -ltn | awk '{n=split($4,a,":");print a[n]}' | sort -u | awk -F'\t' 'NR==FNR{if($1~/^tcp/)k[$3]=1;next} !($1 in k){print "tcp port " $1 " listens now and did not then"}' $H/sockets.tsv -; } | d`, Parse: anyLine,
+			Run: `fact live && fact sockets && { o=$(timeout 5 ss -H -ltn) || { echo >&9 "! partial ss"; exit; }; printf '%s\n' "$o" | awk 'NF{n=split($4,a,":");print a[n]}' | sort -u | awk -F'\t' 'NR==FNR{if($1~/^tcp/)k[$3]=1;next} !($1 in k){print "tcp port " $1 " listens now and did not then"}' $H/sockets.tsv -; } | d`, Parse: anyLine,
 			Fix: "Find the process with ss -ltnp as root.", Ref: "ss(8)"},
 		{ID: "PORT-08", Severity: Low, Title: "Remote tables and shares are on the network",
 			Run: openSockets + `&&!l&&" 111 137 138 139 445 631 5353 1900 161 "~(" " $3 " ")` + row, Parse: anyLine,

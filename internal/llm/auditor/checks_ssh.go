@@ -17,7 +17,7 @@ const sshPrelude = `sshread() { # FILE SCOPE DEPTH
     match) case ${v,,} in all) sc=global;; *) sc="Match $v";; esac;;
     include) [ $3 -lt 8 ] && { set -f; set -- "$1" "$2" "$3" $v; set +f; for p in "${@:4}"; do
       case $p in /*) ;; *) p=/etc/ssh/$p;; esac
-      [ -e "${p%/*}/." ] || { see "${p%/*}/."; continue; }
+      [ -d "${p%/*}" ] && { see "${p%/*}/." || continue; }
       IFS=; for i in $p; do unset IFS; [ -e "$i" ] && see "$i" && sshread "$i" "$sc" $(($3+1)); done; unset IFS
     done; };;
     *) printf '%s\t%s\t%s\t%s\n' "$sc" "$k" "$v" "$f:$n";;
@@ -136,7 +136,7 @@ func sshChecks() []Check {
 			Run: `v=$(sshcfg allowusers allowgroups) || exit; [ -n "$v" ] || echo "no AllowUsers or AllowGroups line" | d`, Parse: anyLine,
 			Fix: "List the people in \"AllowUsers\" or \"AllowGroups\".", Ref: "CIS Debian 12, 5.1.4"},
 		{ID: "SSH-09", Severity: High, Title: "SSH server files have loose modes",
-			Run: `[ -d /etc/ssh ] || { see /etc/ssh/. || no sshd; exit; }
+			Run: `[ -d /etc/ssh ] || { see /etc/ssh/. || no sshd; exit; }; opened /etc/ssh /etc/ssh/sshd_config.d
 { ls -d /etc/ssh /etc/ssh/sshd_config /etc/ssh/sshd_config.d /etc/ssh/sshd_config.d/* | loose
 for f in /etc/ssh/ssh_host_*_key; do [ -e "$f" ] && stat -Lc '%a %U:%G %n' -- "$f"; done | awk '{n=length($1);if(substr($1,n)+0>0||(substr($1,n-1,1)+0>0&&$2!~/:ssh_keys$/))print}'; } | d`,
 			Parse: anyLine, Fix: "chmod 600 the host keys, chmod go-w the configuration, chown root:root both.", Ref: "sshd(8) FILES; CIS Debian 12, 5.1.1-5.1.2"},

@@ -7,8 +7,8 @@ const webPrelude = `webconf() { # FILE...
   for f; do see "$f"; s=$?; [ $s = 1 ] || any=0; [ $s = 0 ] && awk '{gsub(/[\t\r]/," ");sub(/^ +/,"")} /^#/||$0==""{next} {print FILENAME ":" FNR "\t" $0}' "$f"; done
   return $any
 }
-apacheconf() { webconf /etc/apache2/apache2.conf /etc/apache2/conf-enabled/*.conf /etc/apache2/mods-enabled/*.conf /etc/apache2/sites-enabled/* /etc/httpd/conf/httpd.conf /etc/httpd/conf.d/*.conf || no apache; }
-nginxconf() { webconf /etc/nginx/nginx.conf /etc/nginx/conf.d/*.conf /etc/nginx/sites-enabled/* || no nginx; }
+apacheconf() { opened /etc/apache2/conf-enabled /etc/apache2/mods-enabled /etc/apache2/sites-enabled /etc/httpd/conf.d; webconf /etc/apache2/apache2.conf /etc/apache2/conf-enabled/*.conf /etc/apache2/mods-enabled/*.conf /etc/apache2/sites-enabled/* /etc/httpd/conf/httpd.conf /etc/httpd/conf.d/*.conf || no apache; }
+nginxconf() { opened /etc/nginx/conf.d /etc/nginx/sites-enabled; webconf /etc/nginx/nginx.conf /etc/nginx/conf.d/*.conf /etc/nginx/sites-enabled/* || no nginx; }
 docroots() {
   { webconf /etc/apache2/sites-enabled/* /etc/httpd/conf/httpd.conf /etc/httpd/conf.d/*.conf | awk -F'\t' 'tolower($2)~/^documentroot /{sub(/^[A-Za-z]+ +/,"",$2);print $2}'
     webconf /etc/nginx/nginx.conf /etc/nginx/conf.d/*.conf /etc/nginx/sites-enabled/* | awk -F'\t' '$2~/^root /{sub(/^root +/,"",$2);sub(/;.*/,"",$2);print $2}'; } |
@@ -52,10 +52,10 @@ func webChecks() []Check {
 			Run: nginx(`l~/(^|[ {;])ssl_protocols/&&(l~/ sslv[23]/||l~/ tlsv1[ ;]/||l~/ tlsv1\.1/)`), Parse: graver(High, "SSLv"),
 			Fix: "Set \"ssl_protocols TLSv1.2 TLSv1.3;\".", Ref: "RFC 8996; CIS nginx, 4.1.4"},
 		{ID: "WEB-11", Core: true, Severity: High, Title: "Private files lie below a web root",
-			Run:   `anyweb && docroots | while read -r r; do see $r/. || continue; timeout 5 find $r -xdev -maxdepth 4 \( -name .git -o -name '.env*' -o -name '*.sql' -o -name '*.bak' -o -name '*~' -o -name 'id_rsa*' -o -name '*.pem' -o -name .htpasswd -o -name 'wp-config.php.*' \) -printf '%p\0' | tr '\n\0' '?\n'; done | head -n 40 | d`,
+			Run:   `anyweb && docroots | while read -r r; do see $r/. || continue; tf $r -xdev -maxdepth 4 \( -name .git -o -name '.env*' -o -name '*.sql' -o -name '*.bak' -o -name '*~' -o -name 'id_rsa*' -o -name '*.pem' -o -name .htpasswd -o -name 'wp-config.php.*' \) -printf '%p\0'; done | head -n 40 | d`,
 			Parse: anyLine, Fix: "Move them out of the web root and replace any password they hold.", Ref: "OWASP WSTG-CONF-04"},
 		{ID: "WEB-12", Severity: High, Title: "Others may write below a web root",
-			Run: `anyweb && docroots | while read -r r; do see $r/. || continue; timeout 5 find $r -xdev \( -type f -o -type d \) -perm -2 -printf '%m %u %p\0' | tr '\n\0' '?\n'; done | head -n 40 | d`, Parse: anyLine,
+			Run: `anyweb && docroots | while read -r r; do see $r/. || continue; tf $r -xdev \( -type f -o -type d \) -perm -2 -printf '%m %u %p\0'; done | head -n 40 | d`, Parse: anyLine,
 			Fix: "chmod o-w; give the server's user write access to upload folders only, without scripts in them.", Ref: "CIS Apache 2.4, 3.11-3.12"},
 		{ID: "WEB-13", Severity: Medium, Title: "nginx alias lets requests leave its folder",
 			Run: `nginxconf | awk -F'\t' '$2~/^location +\/[^ ]*[^\/ ] *\{/{b=$1 "\t" $2} $2~/^location +\/[^ ]*\/ *\{/{b=""} $2~/alias +[^;]*\/ *;/{if(b!="")print b " " $2} $2~/\}/{b=""}' | d`, Parse: anyLine,

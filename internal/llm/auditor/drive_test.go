@@ -1,6 +1,7 @@
 package auditor
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -103,7 +104,15 @@ func (d *driver) shell(script string) string {
 	cmd.Env = append(cmd.Env, "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME="+d.home, "NAISYS_FOLDER="+d.naisys, "LANG=C.UTF-8")
 	cmd.Dir = "/"
 	start := time.Now()
-	out, err := cmd.CombinedOutput()
+	var buf bytes.Buffer
+	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &buf, &buf, time.Second
+	err := cmd.Start()
+	if err == nil { // as the real shell would, end what does not end
+		stop := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
+		err = cmd.Wait()
+		stop.Stop()
+	}
+	out := buf.Bytes()
 	if err != nil {
 		d.t.Logf("script ended with %v after %v: %.300s", err, time.Since(start), out)
 	}

@@ -24,6 +24,7 @@ no() { echo >&9 "! absent $1"; }
 # see FILE: 0 readable, 1 not there, 2 closed to us (said)
 see() {
   local p=$1
+  case $p in /*) ;; *) return 1;; esac
   if [ -e "$p" ]; then can "$p" && return 0; un "$p"; return 2; fi
   p=${p%/*}; while [ -n "$p" ] && [ ! -e "$p" ]; do p=${p%/*}; done
   [ -z "$p" ] || [ -e "$p/." ] || { un "$p"; return 2; }
@@ -48,9 +49,13 @@ scanned() {
 # loose: of the paths on stdin, those that group (not root) or others may write
 loose() {
   local p
-  while IFS= read -r p; do [ -e "$p" ] && stat -Lc '%a %U:%G %n' -- "$p"; done |
+  while IFS= read -r p; do [ -e "$p" ] && stat -Lc '%a %U:%G %n' -- "$p" || see "$p"; done |
     awk '{n=length($1);o=substr($1,n)+0;g=substr($1,n-1,1)+0;if(n>3&&substr($1,1,1)%2)next;split($2,w,":");if(int(o/2)%2||(int(g/2)%2&&w[2]!="root"&&w[1]!=w[2]))print}'
 }
+# tf FIND-ARGUMENTS: find with a time limit, printing one printable line a file
+tf() { { timeout 5 find "$@"; [ $? != 124 ] || echo >&9 "! partial $1"; } | tr '\n\0' '?\n'; }
+# opened DIR...: says which of them may not be listed
+opened() { local p; for p; do [ -d "$p" ] && see "$p/."; done; }
 # run LIMIT ID...: every check framed; no new check once LIMIT characters are out
 run() {
   local max=$1 n=0 id o; shift

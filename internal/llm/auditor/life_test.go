@@ -232,3 +232,28 @@ func TestReportsAreNeverOverwritten(t *testing.T) {
 		t.Errorf("left behind: %v", m)
 	}
 }
+
+// TestAnEmptyJournalIsNoLog: a journal directory without a journal must not make
+// the log checks fine.
+func TestAnEmptyJournalIsNoLog(t *testing.T) {
+	t.Parallel()
+	d, host := onFixture(t, "hardened")
+	log := host.Replace["/var/log"]
+	if err := os.Remove(filepath.Join(log, "auth.log")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(log, "journal"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	d.inject = map[int]string{0: "check logs"}
+	d.patrol(30)
+	r, _ := readReport(t, d.reports("json")[0])
+	if len(r.Findings) != 1 || r.Findings[0].Check != "LOG-01" {
+		t.Errorf("findings %+v", r.Findings)
+	}
+	for _, id := range []string{"LOG-02", "LOG-03", "LOG-04", "LOG-05", "LOG-06", "LOG-07"} {
+		if !contains(r.NotChecked.NotInstalled, id) {
+			t.Errorf("%s counts as checked without a log", id)
+		}
+	}
+}
