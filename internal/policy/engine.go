@@ -15,7 +15,6 @@ import (
 	publicast "github.com/cedar-policy/cedar-go/ast"
 	"github.com/cedar-policy/cedar-go/types"
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
-	"github.com/cedar-policy/cedar-go/x/exp/schema/validate"
 
 	"sallyport/internal/action"
 	"sallyport/internal/label"
@@ -47,7 +46,7 @@ type Engine struct {
 	byKind   map[action.Kind]*index
 	digest   string
 
-	validator    *validate.Validator
+	validators   *validators // used by New only, except for all, which is immutable
 	sinks        targets[Sink]
 	results      targets[label.Label]
 	agentRecords map[agentKey]types.Record
@@ -76,7 +75,7 @@ func New(s Settings) (*Engine, error) {
 	e.groups = append([]string{"owner"}, slices.DeleteFunc(slices.Sorted(slices.Values(s.Groups)), func(g string) bool { return g == "owner" })...)
 	e.groups = slices.Compact(e.groups)
 	var err error
-	if e.validator, err = newValidator(e.groups); err != nil {
+	if e.validators, err = newValidators(e.groups); err != nil {
 		return nil, err
 	}
 	for _, g := range s.generate() {
@@ -217,10 +216,14 @@ func (e *Engine) compile(p *cedar.Policy) (*Rule, error) {
 			return nil, fmt.Errorf("%s: %w", r.ID, err)
 		}
 	}
-	if err := e.validator.Policy(r.ID, astOf(p)); err != nil {
+	r.Kinds = kindsOf(astOf(p).Action)
+	validator, err := e.validators.forPolicy(r.Kinds, namedActions(astOf(p).Action))
+	if err != nil {
 		return nil, err
 	}
-	r.Kinds = kindsOf(astOf(p).Action)
+	if err := validator.Policy(r.ID, astOf(p)); err != nil {
+		return nil, err
+	}
 	r.eval = withoutAction(p)
 	return r, nil
 }
@@ -245,6 +248,18 @@ func withoutAction(p *cedar.Policy) *cedar.Policy {
 	tree := *astOf(p)
 	tree.Action = ast.ScopeTypeAll{}
 	return fromAST(&tree)
+}
+
+// namedActions counts the actions that a scope names, known or not.
+func namedActions(s ast.IsActionScopeNode) int {
+	switch s := s.(type) {
+	case ast.ScopeTypeEq:
+		return 1
+	case ast.ScopeTypeInSet:
+		return len(s.Entities)
+	default:
+		return 0
+	}
 }
 
 func kindsOf(s ast.IsActionScopeNode) []action.Kind {

@@ -44,7 +44,7 @@ func (e *Engine) Explain(q record.Question) Explanation {
 	f := e.factsOf(&q)
 	req := e.request(f, q.Approvals)
 	x.Request = string(req.Context.MarshalCedar())
-	if err := e.validator.Request(req); err != nil {
+	if err := e.validators.all.Request(req); err != nil {
 		x.Remedy = "the request does not follow the schema: " + err.Error()
 		return x
 	}
