@@ -33,6 +33,8 @@ func newCgroups(name string, l Limits) *cgroups {
 		return g
 	}
 	own := ownCgroups()
+	// the supervisor's number tells a later one that nobody will remove the group
+	name = strconv.Itoa(os.Getpid()) + "-" + name
 	if root, ok := mounts["v2"]; ok {
 		g.makeV2(filepath.Join(root, own[""], "sallyport-"+name), l)
 	}
@@ -47,6 +49,18 @@ func newCgroups(name string, l Limits) *cgroups {
 	return g
 }
 
+// removeStale removes the groups of supervisors that were killed. The kernel
+// refuses to remove one that still has processes.
+func removeStale(parent string) {
+	dirs, _ := filepath.Glob(filepath.Join(parent, "sallyport-*-*"))
+	for _, d := range dirs {
+		owner, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(d), "sallyport-"), "-")
+		if pid, err := strconv.Atoi(owner); err == nil && unix.Kill(pid, 0) == unix.ESRCH {
+			_ = unix.Rmdir(d)
+		}
+	}
+}
+
 // stageThreads is how many threads of the stage itself share the pids cgroup.
 const stageThreads = 32
 
@@ -58,6 +72,7 @@ func (g *cgroups) fail(err error) bool {
 }
 
 func (g *cgroups) makeV2(dir string, l Limits) {
+	removeStale(filepath.Dir(dir))
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		g.fail(err)
 		return
@@ -81,6 +96,7 @@ func (g *cgroups) makeV2(dir string, l Limits) {
 }
 
 func (g *cgroups) makeV1(dir string, must, may [][2]string) bool {
+	removeStale(filepath.Dir(dir))
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return g.fail(err)
 	}
