@@ -31,7 +31,7 @@ type chunker struct {
 	held []byte // line read ahead, with its end
 }
 
-func newChunker(r io.Reader) *chunker { return &chunker{r: bufio.NewReaderSize(r, 1<<20)} }
+func newChunker(r io.Reader) *chunker { return &chunker{r: bufio.NewReaderSize(r, 64<<10)} }
 
 // line reads one line without its end; every line must have one.
 func (c *chunker) line() ([]byte, error) {
@@ -61,7 +61,10 @@ func (c *chunker) appendLine(b []byte) ([]byte, error) {
 
 // next gives the next chunk.
 func (c *chunker) next() (chunk, error) {
-	out := chunk{data: make([]byte, 0, chunkSize+chunkSize/4), line: c.read + 1}
+	out := chunk{line: c.read + 1}
+	if c.read > 1024 { // not a short export: make room for the chunk at once
+		out.data = make([]byte, 0, chunkSize+chunkSize/4)
+	}
 	if c.held != nil {
 		out.data, out.line = append(out.data, c.held...), c.read
 		c.held = nil

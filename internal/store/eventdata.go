@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -79,6 +80,17 @@ func validAlert(s string) string {
 	return "none"
 }
 
+// clip cuts a text to n bytes at a character's start.
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}
+
 // trimmer copies values for an event's data: valid UTF-8, strings bounded, and
 // what was cut noted.
 type trimmer struct{ cut map[string]any }
@@ -94,11 +106,7 @@ func (t *trimmer) text(path, s string) string {
 		t.cut = map[string]any{}
 	}
 	t.cut[path] = len(s)
-	end := maxString
-	for !utf8.RuneStart(s[end]) {
-		end--
-	}
-	return s[:end]
+	return clip(s, maxString)
 }
 
 func (t *trimmer) value(path string, v any, depth int) any {
@@ -127,7 +135,12 @@ func (t *trimmer) value(path string, v any, depth int) any {
 			out[k] = t.value(path+"."+k, e, depth+1)
 		}
 		return out
-	case nil, bool, int, int64, float64:
+	case float64:
+		if math.IsNaN(v) || math.IsInf(v, 0) { // JSON has no such numbers
+			return fmt.Sprint(v)
+		}
+		return v
+	case nil, bool, int, int64:
 		return v
 	}
 	// A type of the executor's own: what JSON makes of it.

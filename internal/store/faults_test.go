@@ -141,6 +141,30 @@ func TestSeedSQL(t *testing.T) {
 	}
 }
 
+// TestChangedUnderneath changes the head behind a running store: it stops for
+// good, because nobody knows what else was changed.
+func TestChangedUnderneath(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	put := func() error {
+		_, err := s.Append(t.Context(), record.Event{Type: "x"})
+		return err
+	}
+	if err := put(); err != nil {
+		t.Fatal(err)
+	}
+	alter(t, dir, `UPDATE head SET root = zeroblob(32)`)
+	wantKind(t, put(), fault.Corrupt, "changed from outside")
+	<-s.Failed()
+	wantKind(t, s.Err(), fault.Corrupt, "changed from outside")
+	alter(t, dir, `UPDATE head SET root = (SELECT substr(hashes, 1, 32) FROM leaves WHERE seq=0)`)
+	wantKind(t, put(), fault.Corrupt, "changed from outside")
+	_, err := store.Open(t.Context(), store.Options{Dir: dir, Tree: keys(t, dir), Instance: instance})
+	if err != nil {
+		t.Fatalf("repaired: %v", err)
+	}
+}
+
 func TestClosed(t *testing.T) {
 	s := open(t, t.TempDir())
 	if err := s.Close(); err != nil {

@@ -204,12 +204,16 @@ func (t *tx) intend(in record.Intent, data []byte) (record.Receipt, error) {
 	return t.insert(in, data, "intent", eventType(a.Kind, "start"), "info", "open", in.Reserve.Micros)
 }
 
+// maxTarget is how much of a target, in bytes, is kept to count and list by;
+// the event has more.
+const maxTarget = 4 << 10
+
 // insert writes the intent's row, event and entry.
 func (t *tx) insert(in record.Intent, data []byte, kind, typ, level, status string, reserved record.Micros) (record.Receipt, error) {
 	a := in.Action
 	opened := max(t.tree.clock, t.s.opt.Now().UnixMicro())
 	res, err := t.exec(`INSERT INTO intents (leaf, owner, opened, agent, session, kind, target, label, account, reserved, status) VALUES (?,?,?,?,?,?,?,?,?,?,?)`,
-		t.tree.size, t.s.owner, opened, a.Agent, a.Session, string(a.Kind), a.Target, in.Decision.ResultLabel.String(), in.Reserve.Account, int64(reserved), status)
+		t.tree.size, t.s.owner, opened, a.Agent, a.Session, string(a.Kind), clip(valid(a.Target), maxTarget), in.Decision.ResultLabel.String(), in.Reserve.Account, int64(reserved), status)
 	if err != nil {
 		return record.Receipt{}, err
 	}

@@ -29,7 +29,7 @@ const schemaVersion = 1
 
 // busyMillis is how long a lock of a foreign program on the database is waited
 // for; processes of ours take turns before they come to it.
-const busyMillis = 3000
+const busyMillis = 2000
 
 // Hash is a node of the log's tree.
 type Hash = [32]byte
