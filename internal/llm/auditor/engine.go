@@ -34,16 +34,16 @@ func New() *Engine {
 // Token estimates. The agent counts; these only say whether one more step fits.
 const (
 	defaultLimit = 6000 // tokens, when no prompt line states one
-	leaveTokens  = 300  // for the closing endsession and its prompt
+	leaveTokens  = 400  // for the closing endsession and its prompt
 	checkChars   = 2400 // the most that one check's frame can hold
 	maxOutput    = 2600 // characters after which no new check is started
 )
 
 // outTokens estimates what chars characters of unseen output will count as.
-func outTokens(chars int) int { return chars*2/5 + 1 }
+func outTokens(chars int) int { return chars/2 + 1 }
 
 // outChars is its inverse.
-func outChars(tokens int) int { return tokens * 5 / 2 }
+func outChars(tokens int) int { return tokens * 2 }
 
 // Reply gives the model's next words for a transcript whose last turn is the
 // user's: a shell script, or one of comment, endsession and pause.
