@@ -267,7 +267,7 @@ func TestErrorsNeverAllow(t *testing.T) {
 	base := engine(t, nightwatch())
 	gen := anyQuestion()
 	allowed := 0
-	questions := make([]record.Question, 2003) // coprime with the number of engines
+	questions := make([]record.Question, 701) // coprime with the number of engines
 	for i := range questions {
 		questions[i] = gen.Example(int(rng.Int32()))
 	}
@@ -276,7 +276,7 @@ func TestErrorsNeverAllow(t *testing.T) {
 		if q.Action.Kind == action.Exec && q.Action.Arg("script") == "" {
 			q.Action.Args["script"] = "ls"
 		}
-		if base.Decide(q).Verdict != record.Deny {
+		if i < len(questions) && base.Decide(q).Verdict != record.Deny {
 			allowed++
 		}
 		d := engines[i%len(engines)].Decide(q)
