@@ -22,10 +22,18 @@ func Catalogue() []Check {
 		topic  string
 		checks []Check
 	}{
-		{"ssh", sshChecks()}, {"accounts", append(accountChecks(), sudoChecks()...)}, {"logs", logChecks()},
-		{"ports", portChecks()}, {"web", webChecks()}, {"files", fileChecks()}, {"cron", cronChecks()},
-		{"kernel", kernelChecks()}, {"firewall", firewallChecks()}, {"packages", packageChecks()},
-		{"containers", containerChecks()}, {"secrets", secretChecks()},
+		{"ssh", sshChecks()},
+		{"accounts", append(accountChecks(), sudoChecks()...)},
+		{"logs", logChecks()},
+		{"ports", portChecks()},
+		{"web", webChecks()},
+		{"files", fileChecks()},
+		{"cron", cronChecks()},
+		{"kernel", kernelChecks()},
+		{"firewall", firewallChecks()},
+		{"packages", packageChecks()},
+		{"containers", containerChecks()},
+		{"secrets", secretChecks()},
 	} {
 		for _, c := range rows.checks {
 			c.Topic = rows.topic

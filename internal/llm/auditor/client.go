@@ -37,6 +37,8 @@ func (c *Client) Complete(ctx context.Context, r llm.Request, onText func(string
 	if onText != nil {
 		onText(text)
 	}
-	return llm.Response{Text: text, Stop: llm.StopEnd, UsageKnown: true, Attempts: 1,
-		Usage: llm.Usage{Input: int64(in), Output: int64(token.Estimate(text))}}, nil
+	return llm.Response{
+		Text: text, Stop: llm.StopEnd, UsageKnown: true, Attempts: 1,
+		Usage: llm.Usage{Input: int64(in), Output: int64(token.Estimate(text))},
+	}, nil
 }

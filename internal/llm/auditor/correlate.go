@@ -12,26 +12,66 @@ type Correlation struct {
 // Correlations lists the rules, the gravest first.
 func Correlations() []Correlation {
 	return []Correlation{
-		{"C-01", [][]string{{"LOG-04"}, {"SSH-02", "SSH-01"}}, "LOG-04", Critical,
-			"a source that had failed many times was let in while passwords or root logins are accepted over SSH: treat the account as taken over"},
-		{"C-02", [][]string{{"ACC-02"}, {"SSH-03"}}, "ACC-02", Critical,
-			"an account without a password exists and SSH accepts empty passwords: anybody can log in"},
-		{"C-03", [][]string{{"DOC-03", "PORT-04"}, {"FW-01", "FW-02"}}, "PORT-04", Critical,
-			"the container engine's API is on the network and no firewall stands before it: anybody who reaches it is root"},
-		{"C-04", [][]string{{"SSH-01"}, {"LOG-02"}}, "SSH-01", High,
-			"root may log in over SSH while sources are guessing passwords"},
-		{"C-05", [][]string{{"SSH-02"}, {"LOG-02"}}, "SSH-02", High,
-			"passwords are accepted over SSH while sources are guessing them"},
-		{"C-06", [][]string{{"PORT-02"}, {"FW-01", "FW-02"}}, "PORT-02", Critical,
-			"a database or cache listens on every address and no firewall stands before it"},
-		{"C-07", [][]string{{"SUDO-01"}, {"LOG-02"}, {"SSH-02"}}, "SUDO-01", High,
-			"one guessed password would be enough for root: sudo asks for none"},
-		{"C-08", [][]string{{"WEB-11"}, {"WEB-02", "WEB-08"}}, "WEB-11", Critical,
-			"files that must stay private lie below a web root whose directories are listed to visitors"},
-		{"C-09", [][]string{{"DOC-01"}, {"ACC-03", "ACC-02", "SSH-02"}}, "DOC-01", Critical,
-			"any local account can become root through the container socket, and accounts are easy to get"},
-		{"C-10", [][]string{{"SEC-01", "SEC-02"}, {"LOG-04"}}, "SEC-02", High,
-			"keys lie in files of a host where an account was probably taken over: rotate them"},
+		{
+			"C-01",
+			[][]string{{"LOG-04"}, {"SSH-02", "SSH-01"}},
+			"LOG-04", Critical,
+			"a source that had failed many times was let in while passwords or root logins are accepted over SSH: treat the account as taken over",
+		},
+		{
+			"C-02",
+			[][]string{{"ACC-02"}, {"SSH-03"}},
+			"ACC-02", Critical,
+			"an account without a password exists and SSH accepts empty passwords: anybody can log in",
+		},
+		{
+			"C-03",
+			[][]string{{"DOC-03", "PORT-04"}, {"FW-01", "FW-02"}},
+			"PORT-04", Critical,
+			"the container engine's API is on the network and no firewall stands before it: anybody who reaches it is root",
+		},
+		{
+			"C-04",
+			[][]string{{"SSH-01"}, {"LOG-02"}},
+			"SSH-01", High,
+			"root may log in over SSH while sources are guessing passwords",
+		},
+		{
+			"C-05",
+			[][]string{{"SSH-02"}, {"LOG-02"}},
+			"SSH-02", High,
+			"passwords are accepted over SSH while sources are guessing them",
+		},
+		{
+			"C-06",
+			[][]string{{"PORT-02"}, {"FW-01", "FW-02"}},
+			"PORT-02", Critical,
+			"a database or cache listens on every address and no firewall stands before it",
+		},
+		{
+			"C-07",
+			[][]string{{"SUDO-01"}, {"LOG-02"}, {"SSH-02"}},
+			"SUDO-01", High,
+			"one guessed password would be enough for root: sudo asks for none",
+		},
+		{
+			"C-08",
+			[][]string{{"WEB-11"}, {"WEB-02", "WEB-08"}},
+			"WEB-11", Critical,
+			"files that must stay private lie below a web root whose directories are listed to visitors",
+		},
+		{
+			"C-09",
+			[][]string{{"DOC-01"}, {"ACC-03", "ACC-02", "SSH-02"}},
+			"DOC-01", Critical,
+			"any local account can become root through the container socket, and accounts are easy to get",
+		},
+		{
+			"C-10",
+			[][]string{{"SEC-01", "SEC-02"}, {"LOG-04"}},
+			"SEC-02", High,
+			"keys lie in files of a host where an account was probably taken over: rotate them",
+		},
 	}
 }
 
@@ -72,11 +112,11 @@ func (e *Engine) assess(s *state, p *patrol) (found []scored, fired []Correlatio
 
 func holds(c Correlation, sev map[string]Severity) bool {
 	for _, group := range c.All {
-		any := false
+		met := false
 		for _, id := range group {
-			any = any || sev[id] > 0
+			met = met || sev[id] > 0
 		}
-		if !any {
+		if !met {
 			return false
 		}
 	}

@@ -130,7 +130,7 @@ func (d *driver) shell(script string) string {
 func (d *driver) patrol(maxTurns int) {
 	d.t.Helper()
 	d.paused = false
-	for i := 0; i < maxTurns; i++ {
+	for i := range maxTurns {
 		if msg := d.inject[i]; msg != "" {
 			last := &d.turns[len(d.turns)-1]
 			last.Text = adminPrefix + msg + "\n" + last.Text

@@ -21,7 +21,8 @@ type Engine struct {
 // New makes an engine with the whole catalogue.
 func New() *Engine {
 	e := &Engine{checks: Catalogue(), byID: map[string]*Check{}, scripts: map[string]string{
-		"lib": library, "scan": scanScript, "report": reportScript}}
+		"lib": library, "scan": scanScript, "report": reportScript,
+	}}
 	for i := range e.checks {
 		e.byID[e.checks[i].ID] = &e.checks[i]
 	}
@@ -91,10 +92,10 @@ func (e *Engine) Reply(system string, turns []Turn) string {
 
 // stop says one thing, then waits an hour, then starts a fresh session.
 func (s *state) stop(text string) string {
-	switch {
-	case s.verb == "pause":
+	switch s.verb {
+	case "pause":
 		return endSession("The hour is over. Start the next patrol.")
-	case s.verb == "comment":
+	case "comment":
 		return "pause 3600"
 	}
 	return comment(text)

@@ -2,6 +2,7 @@ package auditor
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -105,11 +106,11 @@ func (o *Output) take(line string) {
 
 // prompt reads the token count from the message's last line that has any text.
 func (r *reading) prompt(lines []string) {
-	for i := len(lines) - 1; i >= 0; i-- {
-		if strings.TrimSpace(lines[i]) == "" {
+	for _, line := range slices.Backward(lines) {
+		if strings.TrimSpace(line) == "" {
 			continue
 		}
-		if m := promptRE.FindStringSubmatch(lines[i]); m != nil && !strings.HasPrefix(lines[i], "|") {
+		if m := promptRE.FindStringSubmatch(line); m != nil && !strings.HasPrefix(line, "|") {
 			r.used, _ = strconv.Atoi(strings.ReplaceAll(m[1], ",", ""))
 			r.limit, _ = strconv.Atoi(strings.ReplaceAll(m[2], ",", ""))
 		}

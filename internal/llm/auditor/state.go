@@ -2,6 +2,7 @@ package auditor
 
 import (
 	"regexp"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -97,7 +98,7 @@ func (e *Engine) apply(s *state, reply string, r reading) {
 // fields reads "k=v k=v".
 func fields(s string) map[string]string {
 	m := map[string]string{}
-	for _, f := range strings.Fields(s) {
+	for f := range strings.FieldsSeq(s) {
 		k, v, _ := strings.Cut(f, "=")
 		m[k] = v
 	}
@@ -174,12 +175,13 @@ func (s *state) begin(n int, topic string, plan []string) {
 // current is the newest unfinished patrol: a topic the operator asked for comes
 // before the round it interrupted.
 func (s *state) current() *patrol {
-	for n := s.highest; n > 0; n-- {
-		if p := s.patrols[n]; p != nil && !p.ended {
-			return p
+	var newest *patrol
+	for _, p := range s.patrols {
+		if !p.ended && (newest == nil || p.number > newest.number) {
+			newest = p
 		}
 	}
-	return nil
+	return newest
 }
 
 func (e *Engine) applyStep(s *state, arg map[string]string, r reading) {
@@ -238,20 +240,17 @@ func (e *Engine) collect(s *state, n int, ids []string, r reading) {
 		}
 		s.failures[id]++
 		if c := e.byID[id]; c != nil && s.failures[id] >= 2 {
-			s.unsaved = append(s.unsaved, Result{Check: c, patrol: n, Status: NotReadable, Need: "time",
-				Evidence: []string{"its command did not finish in time"}})
+			s.unsaved = append(s.unsaved, Result{
+				Check: c, patrol: n, Status: NotReadable, Need: "time",
+				Evidence: []string{"its command did not finish in time"},
+			})
 		}
 		return
 	}
 }
 
 func contains(list []string, x string) bool {
-	for _, v := range list {
-		if v == x {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(list, x)
 }
 
 // todo lists the checks of p that have no result yet, in catalogue order.

@@ -256,7 +256,7 @@ func sysctl(_ context.Context, h host) fact {
 func roots(_ context.Context, h host) fact {
 	list := []string{"/etc", "/usr", "/opt", "/srv", "/home", "/root", "/var", "/boot"}
 	if b, err := os.ReadFile(h.path("/proc/self/mounts")); err == nil && h.live() {
-		for _, line := range strings.Split(string(b), "\n") {
+		for line := range strings.SplitSeq(string(b), "\n") {
 			f := strings.Fields(line)
 			if len(f) > 2 && localDisk(f[2]) && f[1] != "/" && !strings.HasPrefix(f[1], "/var/lib/") && !strings.Contains(f[1], `\`) {
 				list = append(list, f[1])

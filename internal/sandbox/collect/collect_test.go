@@ -71,7 +71,7 @@ func TestSecretsNameKindsNeverValues(t *testing.T) {
 	dir, _ := collected(t, root)
 	var got []string
 	all := read(t, dir, "secrets.tsv")
-	for _, line := range strings.Split(strings.TrimSpace(all), "\n") {
+	for line := range strings.SplitSeq(strings.TrimSpace(all), "\n") {
 		f := strings.Split(line, "\t")
 		got = append(got, strings.Join(f[:3], " "))
 	}
@@ -205,7 +205,7 @@ func FuzzKindOf(f *testing.F) {
 func FuzzParseUpdates(f *testing.F) {
 	f.Add("Inst a [1] (2 x [y])")
 	f.Fuzz(func(t *testing.T, s string) {
-		for _, line := range strings.Split(strings.TrimSuffix(parseUpdates(s).b.String(), "\n"), "\n") {
+		for line := range strings.SplitSeq(strings.TrimSuffix(parseUpdates(s).b.String(), "\n"), "\n") {
 			if line != "" && strings.Count(line, "\t") != 3 {
 				t.Errorf("row %q", line)
 			}

@@ -70,7 +70,7 @@ func firewall(ctx context.Context, h host) fact {
 		}
 		answered++
 		body.WriteString("# " + c[0] + "\n")
-		for _, line := range strings.Split(out.b.String(), "\n") {
+		for line := range strings.SplitSeq(out.b.String(), "\n") {
 			body.WriteString(strings.TrimRight(clean(strings.ReplaceAll(line, "\t", "  ")), " ") + "\n")
 		}
 	}
@@ -118,7 +118,7 @@ var instRE = regexp.MustCompile(`^Inst (\S+) \[([^\]\s]+)\] \((\S+) ([^)\[]*)`)
 
 func parseUpdates(out string) *rows {
 	var r rows
-	for _, line := range strings.Split(out, "\n") {
+	for line := range strings.SplitSeq(out, "\n") {
 		m := instRE.FindStringSubmatch(line)
 		if m == nil {
 			continue

@@ -82,7 +82,7 @@ func secrets(ctx context.Context, h host) fact {
 func (h host) homes() []string {
 	b, _ := readBounded(h.path("/etc/passwd"), maxFile) // unreadable: /root alone remains
 	list := []string{"/root"}
-	for _, line := range strings.Split(string(b), "\n") {
+	for line := range strings.SplitSeq(string(b), "\n") {
 		f := strings.Split(line, ":")
 		if len(f) < 7 || !filepath.IsAbs(f[5]) || filepath.Clean(f[5]) == "/" {
 			continue
@@ -238,7 +238,7 @@ func accounts(_ context.Context, h host) fact {
 		return fact{states: []State{{"accounts", StateUnreadable, "/etc/shadow is closed to this user"}}}
 	}
 	var r rows
-	for _, line := range strings.Split(string(b), "\n") {
+	for line := range strings.SplitSeq(string(b), "\n") {
 		f := strings.Split(line, ":")
 		if len(f) < 2 || f[0] == "" || strings.HasPrefix(f[0], "#") {
 			continue

@@ -163,15 +163,15 @@ func unixSockets(_ context.Context, h host) fact {
 	var r rows
 	seen := map[string]bool{}
 	for _, p := range paths {
-		real, err := filepath.EvalSymlinks(h.path(p))
-		if err != nil || seen[real] {
+		target, err := filepath.EvalSymlinks(h.path(p))
+		if err != nil || seen[target] {
 			if os.IsPermission(err) {
 				r.partial = "some socket folders are closed to this user"
 			}
 			continue
 		}
-		seen[real] = true
-		st, err := os.Stat(real)
+		seen[target] = true
+		st, err := os.Stat(target)
 		if err != nil || st.Mode()&os.ModeSocket == 0 {
 			continue
 		}
@@ -204,7 +204,7 @@ func (h host) groupName(gid string) string { return h.nameOf("/etc/group", gid) 
 
 func (h host) nameOf(file, id string) string {
 	b, _ := readBounded(h.path(file), maxFile) // unreadable: the number stands for itself
-	for _, line := range strings.Split(string(b), "\n") {
+	for line := range strings.SplitSeq(string(b), "\n") {
 		if f := strings.Split(line, ":"); len(f) > 2 && f[2] == id {
 			return f[0]
 		}
