@@ -159,8 +159,13 @@ func (g *Gate) judge(ctx context.Context, a action.Action) (record.Intent, error
 	}
 	q := record.Question{Action: a, Snapshot: snap, Args: args, Approvals: count(found), Now: g.cfg.Now()}
 	in := record.Intent{
-		Action: a, Digest: digest, Args: args, Revision: snap.Revision, PolicySet: set,
+		Action: a, Digest: digest, Context: snap.Context, Args: args, Revision: snap.Revision, PolicySet: set,
 		Decision: g.decide(q), // 3
+	}
+	for _, o := range in.Decision.Obligations {
+		if o.Kind == record.ObligationGrant {
+			in.Grant = o.Value
+		}
 	}
 	if len(found) > 0 && in.Decision.Verdict == record.Allow {
 		// Approvals are consumed only by a decision that needed them.
@@ -191,7 +196,7 @@ func (g *Gate) decide(q record.Question) record.Decision {
 // moved while they were thinking.
 func (g *Gate) approve(ctx context.Context, in record.Intent) (record.Intent, error) {
 	_, err := g.cfg.Approver.Await(ctx, record.ApprovalRequest{
-		Action: in.Action, Digest: in.Digest, Context: in.Args, PolicySet: in.PolicySet,
+		Action: in.Action, Digest: in.Digest, Context: in.Context, PolicySet: in.PolicySet,
 		Needs: in.Decision.Needs, Because: in.Decision.Because, Advice: in.Decision.Advice,
 	})
 	if err != nil {

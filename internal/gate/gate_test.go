@@ -29,6 +29,7 @@ type world struct {
 	awaitErr  error
 	approvals []record.Approval // what Find gives once Await was called
 	awaited   bool
+	asked     record.ApprovalRequest
 	perform   func(ctx context.Context, a action.Action) (record.Result, error)
 	intents   []record.Intent
 	outcomes  []record.Outcome
@@ -67,9 +68,9 @@ func (w *world) Find(context.Context, action.Digest) ([]record.Approval, error) 
 	return nil, nil
 }
 
-func (w *world) Await(context.Context, record.ApprovalRequest) ([]record.Approval, error) {
+func (w *world) Await(_ context.Context, req record.ApprovalRequest) ([]record.Approval, error) {
 	w.step("await")
-	w.awaited = true
+	w.awaited, w.asked = true, req
 	return w.approvals, w.awaitErr
 }
 
@@ -294,5 +295,43 @@ func TestExecutorCannotRelabel(t *testing.T) {
 func TestNewNeedsEverything(t *testing.T) {
 	if _, err := gate.New(gate.Config{}); err == nil {
 		t.Error("an empty gate was made")
+	}
+}
+
+// TestGrantIsCharged: an action that a grant allowed names it in its intent, so
+// that the ledger can count the use.
+func TestGrantIsCharged(t *testing.T) {
+	w := newWorld()
+	w.decide = func(q record.Question) record.Decision {
+		d := allow(q)
+		d.Obligations = []record.Obligation{{Kind: record.ObligationGrant, Value: "g1"}}
+		return d
+	}
+	if _, err := w.gate(t).Do(t.Context(), exec()); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.intents[0].Grant; got != "g1" {
+		t.Errorf("charged grant %q, want g1", got)
+	}
+}
+
+// TestAskIsAboutTheDigest: what people sign is the digest over the context's
+// label, whatever the labels of the arguments are; otherwise no answer could
+// ever be found again.
+func TestAskIsAboutTheDigest(t *testing.T) {
+	w := newWorld()
+	w.decide, w.snapshot.Context = askOwner, label.New(label.Internal, label.Foreign, 0)
+	w.approvals = []record.Approval{{Nonce: "n", Person: "ann", Groups: []string{"owner"}}}
+	a := exec()
+	a.ArgLabels = map[string]label.Label{"script": label.New(label.Secret, label.Foreign, 0)}
+	if _, err := w.gate(t).Do(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	want, err := a.Digest(w.snapshot.Context, "set")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.asked.Digest != want || w.asked.Context != w.snapshot.Context {
+		t.Errorf("asked about digest %v with context %v, want %v with %v", w.asked.Digest, w.asked.Context, want, w.snapshot.Context)
 	}
 }

@@ -39,17 +39,13 @@ func (e *Engine) judge(f *facts) record.Decision {
 		if g := e.withApprovals(f, granted); g.Verdict == record.Allow {
 			g.Rules = append([]string{"grant:" + f.grant.ID}, g.Rules...)
 			g.Because = fmt.Sprintf("grant %s covers it until %s", f.grant.ID, f.grant.Expires.UTC().Format("2006-01-02 15:04 UTC"))
-			g.Obligations = append(g.Obligations, record.Obligation{Kind: ObligationGrant, Value: f.grant.ID})
+			g.Obligations = append(g.Obligations, record.Obligation{Kind: record.ObligationGrant, Value: f.grant.ID})
 			d = g
 		}
 	}
 	d.Advice = f.command.Findings
 	return d
 }
-
-// ObligationGrant is the obligation kind that names the grant which answered
-// an ask: the ledger records it with the intent and counts its use.
-const ObligationGrant = "grant"
 
 func (e *Engine) withApprovals(f *facts, approvals map[string]int) record.Decision {
 	req := e.request(f, approvals)

@@ -46,9 +46,13 @@ type Need struct {
 	Group string // "owner" until groups are configured
 }
 
+// ObligationGrant obliges the gate to charge the grant that Value names: the
+// decision allowed because of it.
+const ObligationGrant = "grant"
+
 // Obligation is something the enforcement point owes besides the verdict.
 type Obligation struct {
-	Kind  string // redact, narrow, notify
+	Kind  string // ObligationGrant; redact, narrow, notify
 	Value string
 }
 
@@ -184,6 +188,7 @@ type Intent struct {
 	Action    action.Action
 	Digest    action.Digest
 	Decision  Decision
+	Context   label.Label // the context's label that the digest covers
 	Args      label.Label
 	Reserve   Reservation
 	Approvals []Approval // consumed with the intent
