@@ -17,9 +17,17 @@ docroots() {
 anyweb() { [ -d /etc/apache2 ] || [ -d /etc/httpd ] || [ -d /etc/nginx ] || { no web-server; return 1; }; }
 `
 
+// apache and nginx make the script of a check that looks at each line of a
+// server's whole configuration.
+func apache(cond string) string {
+	return `apacheconf | awk -F'\t' '{l=tolower($2)} ` + cond + `' | d`
+}
+
+func nginx(cond string) string {
+	return `nginxconf | awk -F'\t' '{l=tolower($2)} ` + cond + `' | d`
+}
+
 func webChecks() []Check {
-	apache := func(cond string) string { return `apacheconf | awk -F'\t' '{l=tolower($2)} ` + cond + `' | d` }
-	nginx := func(cond string) string { return `nginxconf | awk -F'\t' '{l=tolower($2)} ` + cond + `' | d` }
 	return []Check{
 		{
 			ID: "WEB-01", Severity: Low, Title: "Apache lets .htaccess override everything (AllowOverride All)",
