@@ -76,7 +76,7 @@ func (a *App) TestPolicy(agentFile, file string) ([]PolicyCase, error) {
 	if err != nil {
 		return nil, notFound(op, file, err)
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // read only
 	data, err := io.ReadAll(io.LimitReader(f, maxCaseFile+1))
 	if err != nil {
 		return nil, fault.Wrap(op, fault.Unavailable, err)

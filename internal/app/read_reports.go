@@ -70,10 +70,10 @@ func describeReport(dir string, info fs.FileInfo) Report {
 	name := info.Name()
 	r := Report{File: filepath.Join(dir, name), Written: info.ModTime().UTC(), Bytes: info.Size()}
 	if m := reportName.FindStringSubmatch(name); m != nil {
-		r.Level, _ = strconv.Atoi(m[2]) //nolint:errcheck // one digit by the expression
+		r.Level, _ = strconv.Atoi(m[2])
 		r.Host = m[3]
 	} else if m := reportLevel.FindStringSubmatch(name); m != nil {
-		r.Level, _ = strconv.Atoi(m[1]) //nolint:errcheck // one digit by the expression
+		r.Level, _ = strconv.Atoi(m[1])
 	}
 	data := strings.TrimSuffix(r.File, ".txt") + ".json"
 	if st, err := os.Lstat(data); err == nil && st.Mode().IsRegular() {
@@ -117,7 +117,7 @@ func readBounded(path string) ([]byte, error) {
 	if err != nil {
 		return nil, fault.Wrap("app.report", fault.Unavailable, err)
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // read only
 	b, err := io.ReadAll(io.LimitReader(f, maxReport))
 	return b, fault.Wrap("app.report", fault.Unavailable, err)
 }

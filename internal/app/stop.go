@@ -95,6 +95,9 @@ func (a *App) Stop(ctx context.Context, o StopOptions) (StopResult, error) {
 // affected lists the living runs of an agent; "" is everybody.
 func affected(ctx context.Context, st *store.Store, agent string) ([]store.RunInfo, error) {
 	runs, err := st.Runs(ctx, 1000)
+	if err == nil {
+		err = nameAgents(ctx, st, runs)
+	}
 	if err != nil {
 		return nil, err
 	}

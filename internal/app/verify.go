@@ -48,7 +48,7 @@ func VerifyExport(o VerifyOptions) (VerifyResult, error) {
 		if err != nil {
 			return VerifyResult{}, notFound("app.verify", o.Export, err)
 		}
-		defer f.Close()
+		defer f.Close() //nolint:errcheck // read only
 		in = f
 	}
 	opt, err := verifyOptions(o)

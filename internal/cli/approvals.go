@@ -102,32 +102,14 @@ func (p answerFlags) answer(c *call, yes bool) error {
 		}
 		switch {
 		case p.Export != "":
-			b, err := a.AnswerBytes(c.ctx, p.ID, yes)
-			if err != nil {
-				return err
-			}
-			if err := os.WriteFile(p.Export, b, 0o600); err != nil {
-				return fault.Wrap("approvals.export", fault.Unavailable, err)
-			}
-			done = "exported"
+			done, err = "exported", p.export(c, a, yes)
 		case p.Signature != "":
-			sig, err := readSmall(p.Signature)
-			if err != nil {
-				return err
-			}
-			if err := a.AnswerSigned(c.ctx, p.ID, yes, sig); err != nil {
-				return err
-			}
+			err = p.store(c, a, yes)
 		default:
-			if !c.flags.JSON {
-				c.printf("%s", visibleLines(ask.Text))
-			}
-			if err := c.confirm(p.Yes, done); err != nil {
-				return err
-			}
-			if err := a.Answer(c.ctx, p.ID, yes); err != nil {
-				return err
-			}
+			err = p.sign(c, a, ask, yes, done)
+		}
+		if err != nil {
+			return err
 		}
 		if c.flags.JSON {
 			return c.json(map[string]any{"ask": ask.ID, "result": done})
@@ -135,6 +117,33 @@ func (p answerFlags) answer(c *call, yes bool) error {
 		c.printf("%s %s\n", done, visible(ask.ID))
 		return nil
 	})
+}
+
+// sign answers with the owner's key once the person has read what is signed.
+func (p answerFlags) sign(c *call, a *app.App, ask app.Ask, yes bool, done string) error {
+	if !c.flags.JSON {
+		c.printf("%s", visibleLines(ask.Text))
+	}
+	if err := c.confirm(p.Yes, done); err != nil {
+		return err
+	}
+	return a.Answer(c.ctx, p.ID, yes)
+}
+
+func (p answerFlags) export(c *call, a *app.App, yes bool) error {
+	b, err := a.AnswerBytes(c.ctx, p.ID, yes)
+	if err != nil {
+		return err
+	}
+	return fault.Wrap("approvals.export", fault.Unavailable, os.WriteFile(p.Export, b, 0o600))
+}
+
+func (p answerFlags) store(c *call, a *app.App, yes bool) error {
+	sig, err := readSmall(p.Signature)
+	if err != nil {
+		return err
+	}
+	return a.AnswerSigned(c.ctx, p.ID, yes, sig)
 }
 
 // confirm asks the person at the terminal; anything but yes is no.
@@ -164,7 +173,7 @@ func readSmall(path string) ([]byte, error) {
 	if err != nil {
 		return nil, &fault.Error{Op: "approvals.signature", Kind: fault.NotFound, Public: "the signature " + path + " cannot be read", Err: err}
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // read only
 	b, err := io.ReadAll(io.LimitReader(f, maxSignature))
 	return b, fault.Wrap("approvals.signature", fault.Unavailable, err)
 }

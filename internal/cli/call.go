@@ -24,6 +24,7 @@ type call struct {
 	ctx      context.Context
 	in       io.Reader
 	out, err io.Writer
+	raw      io.Writer // standard output itself, behind out
 	environ  []string
 	flags    *globals
 	parser   *kong.Kong
@@ -45,7 +46,7 @@ func (c *call) env(name string) string {
 
 // look finds out what standard output is.
 func (c *call) look() {
-	f, ok := c.out.(*os.File)
+	f, ok := c.raw.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return
 	}
@@ -82,12 +83,43 @@ func (c *call) open(agentFile string, create bool) (*app.App, error) {
 }
 
 // with opens the installation for reading, runs f and closes it.
-func (c *call) with(f func(a *app.App) error) error {
-	a, err := c.open("", false)
+func (c *call) with(f func(a *app.App) error) error { return c.withAgent("", f) }
+
+// withAgent does the same with the configuration that a run of the agent file
+// would use.
+func (c *call) withAgent(agentFile string, f func(a *app.App) error) error {
+	a, err := c.open(agentFile, false)
 	if err != nil {
 		return err
 	}
 	return errors.Join(f(a), a.Close())
+}
+
+// output remembers the first failed write, so that a full disk or a closed
+// pipe is not taken for success.
+type output struct {
+	w      io.Writer
+	failed error
+}
+
+// Write implements io.Writer.
+func (o *output) Write(b []byte) (int, error) {
+	n, err := o.w.Write(b)
+	if err != nil && o.failed == nil {
+		o.failed = err
+	}
+	return n, err
+}
+
+// written gives the exit code of a command that did its work.
+func (c *call) written(o *output) int {
+	if o.failed != nil {
+		return c.fail(&fault.Error{
+			Op: "cli.write", Kind: fault.Unavailable, Err: o.failed,
+			Public: "standard output cannot be written, so what you have of it is not complete; check the disk or the pipe",
+		})
+	}
+	return exitOK
 }
 
 // printf writes to standard output.
@@ -129,14 +161,14 @@ func (c *call) fail(err error) int {
 		if code == exitLevel {
 			kind = "level"
 		}
-		_ = json.NewEncoder(c.err).Encode(map[string]any{ //nolint:errcheck // there is nowhere left to complain
+		_ = json.NewEncoder(c.err).Encode(map[string]any{ // there is nowhere left to complain
 			"error": errorJSON{Code: code, Kind: kind, Message: msg, Detail: detail},
 		})
 		return code
 	}
 	fmt.Fprintln(c.err, "sallyport: "+visibleLines(msg))
 	if detail != "" {
-		fmt.Fprintln(c.err, "  cause: "+visibleLines(detail))
+		fmt.Fprintln(c.err, "  at: "+visibleLines(detail))
 	}
 	return code
 }
@@ -160,10 +192,13 @@ func explain(err error) (msg, detail string) {
 		return full, ""
 	}
 	if public := publicIn(fe); public != "" {
-		if full == fe.Op+": "+public || fe.Kind == fault.Usage && fe.Err == nil {
-			return public, ""
+		// What is left of the chain is where it happened and what caused it.
+		rest := strings.TrimSuffix(strings.Replace(full, public, "", 1), ": ")
+		rest = strings.ReplaceAll(rest, ": : ", ": ")
+		if fe.Kind == fault.Usage && fe.Err == nil {
+			rest = ""
 		}
-		return public, full
+		return public, rest
 	}
 	return full, ""
 }

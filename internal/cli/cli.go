@@ -74,7 +74,8 @@ First run: sallyport run examples/nightwatch.yaml --once`
 // NAME=value. It gives the exit code and never ends the process.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, environ []string) int {
 	var tree commands
-	c := &call{ctx: ctx, in: stdin, out: stdout, err: stderr, environ: environ, flags: &tree.globals}
+	out := &output{w: stdout}
+	c := &call{ctx: ctx, in: stdin, out: out, raw: stdout, err: stderr, environ: environ, flags: &tree.globals}
 	parser, err := newParser(&tree, c)
 	if err != nil {
 		return c.fail(err)
@@ -85,7 +86,7 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	parsed, err := parser.Parse(args)
 	if errors.Is(err, errHelpShown) {
-		return exitOK
+		return c.written(out)
 	}
 	if err != nil {
 		// The flag may stand behind the mistake: look for it in the words.
@@ -101,10 +102,10 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		c.ctx, stop = signal.NotifyContext(ctx, os.Interrupt)
 		defer stop()
 	}
-	if err := parsed.Run(c); err != nil && !errors.Is(err, io.ErrClosedPipe) {
+	if err := parsed.Run(c); err != nil && out.failed == nil {
 		return c.fail(err)
 	}
-	return exitOK
+	return c.written(out)
 }
 
 func newParser(tree *commands, c *call) (*kong.Kong, error) {

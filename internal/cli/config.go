@@ -147,14 +147,11 @@ type shownConfig struct {
 
 // Run shows where the settings come from and what they are.
 func (s configShowCmd) Run(c *call) error {
-	a, err := c.open(s.AgentFile, false)
-	if err != nil {
-		return err
-	}
-	defer a.Close()
-	if c.flags.JSON {
-		return c.json(shownConfig{a.Paths, a.Config})
-	}
-	c.printf("// from %s\n", visible(nameOf(a.Config.Path)))
-	return c.json(a.Config)
+	return c.withAgent(s.AgentFile, func(a *app.App) error {
+		if c.flags.JSON {
+			return c.json(shownConfig{a.Paths, a.Config})
+		}
+		c.printf("// from %s\n", visible(nameOf(a.Config.Path)))
+		return c.json(a.Config)
+	})
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"sallyport/internal/fault"
 )
@@ -69,10 +70,8 @@ func exitCode(err error) int {
 	}
 	kind := fault.KindOf(err)
 	for _, row := range exitTable() {
-		for _, k := range row.Kinds {
-			if k == kind {
-				return row.Code
-			}
+		if slices.Contains(row.Kinds, kind) {
+			return row.Code
 		}
 	}
 	return exitInternal

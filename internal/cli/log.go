@@ -31,7 +31,7 @@ type logExportCmd struct {
 func (e logExportCmd) Run(c *call) error {
 	return c.with(func(a *app.App) error {
 		if e.Out == "" {
-			if c.width > 0 {
+			if c.width > 0 { // only a terminal has a width
 				return fault.New("log.export", fault.Usage, "an export is for a file, not for a terminal; add --out FILE or pipe it")
 			}
 			return a.ExportLog(c.ctx, c.out, e.Values)

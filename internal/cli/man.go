@@ -20,7 +20,7 @@ func (manCmd) Run(c *call) error {
 	var b strings.Builder
 	app := c.parser.Model
 	first, rest, _ := strings.Cut(description, "\n\n")
-	fmt.Fprintf(&b, ".TH SALLYPORT 1 \"\" \"sallyport %s\" \"User Commands\"\n", roff(buildVersion().Version))
+	fmt.Fprintf(&b, ".TH SALLYPORT 1 \"\" \"sallyport %s\" \"User Commands\"\n", roff(buildVersion(c.ctx).Version))
 	b.WriteString(".SH NAME\nsallyport \\- run AI agents behind one guarded door\n")
 	b.WriteString(".SH SYNOPSIS\n.B sallyport\nCOMMAND [\\fIARGUMENTS\\fR] [\\fIFLAGS\\fR]\n")
 	fmt.Fprintf(&b, ".SH DESCRIPTION\n%s\n.PP\n%s\n", roff(first), roff(rest))

@@ -3,6 +3,8 @@ package cli
 import (
 	"maps"
 	"slices"
+
+	"sallyport/internal/app"
 )
 
 // modelsCmd is `sallyport models`.
@@ -20,12 +22,10 @@ the highest label each may receive. Examples:
 
 // Run lists the models.
 func (m modelsCmd) Run(c *call) error {
-	a, err := c.open(m.AgentFile, false)
-	if err != nil {
-		return err
-	}
-	defer a.Close()
-	rows := a.Models()
+	return c.withAgent(m.AgentFile, func(a *app.App) error { return c.models(a.Models()) })
+}
+
+func (c *call) models(rows []app.ModelInfo) error {
 	if c.flags.JSON {
 		return c.json(map[string]any{"models": rows})
 	}

@@ -3,8 +3,10 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
+	"sallyport/internal/action"
 	"sallyport/internal/app"
 	"sallyport/internal/fault"
 )
@@ -34,26 +36,15 @@ type policyShowCmd struct {
 
 // Run shows the set.
 func (p policyShowCmd) Run(c *call) error {
-	a, err := c.open(p.AgentFile, false)
-	if err != nil {
+	var set app.PolicyView
+	if err := c.withAgent(p.AgentFile, func(a *app.App) (err error) {
+		set, err = a.Rules(p.AgentFile)
 		return err
-	}
-	defer a.Close()
-	set, err := a.Rules(p.AgentFile)
-	if err != nil {
+	}); err != nil {
 		return err
 	}
 	if p.Kind != "" {
-		kept := []app.Rule{}
-		for _, r := range set.Rules {
-			for _, k := range r.Kinds {
-				if string(k) == p.Kind {
-					kept = append(kept, r)
-					break
-				}
-			}
-		}
-		set.Rules = kept
+		set.Rules = slices.DeleteFunc(set.Rules, func(r app.Rule) bool { return !slices.Contains(r.Kinds, action.Kind(p.Kind)) })
 	}
 	switch {
 	case c.flags.JSON:
@@ -103,13 +94,11 @@ Example:
 
 // Run tests.
 func (p policyTestCmd) Run(c *call) error {
-	a, err := c.open(p.AgentFile, false)
-	if err != nil {
+	var cases []app.PolicyCase
+	if err := c.withAgent(p.AgentFile, func(a *app.App) (err error) {
+		cases, err = a.TestPolicy(p.AgentFile, p.File)
 		return err
-	}
-	defer a.Close()
-	cases, err := a.TestPolicy(p.AgentFile, p.File)
-	if err != nil {
+	}); err != nil {
 		return err
 	}
 	failed := 0
@@ -162,15 +151,12 @@ func (p policyExplainCmd) Run(c *call) error {
 	for k, v := range p.Arg {
 		args[k] = jsonOrText(v)
 	}
-	a, err := c.open(p.AgentFile, false)
-	if err != nil {
+	q := app.PolicyQuestion{Kind: p.Kind, Target: p.Target, Agent: p.Agent, Args: args, Label: p.Label, Approvals: p.Approvals}
+	var ans app.PolicyAnswer
+	if err := c.withAgent(p.AgentFile, func(a *app.App) (err error) {
+		ans, err = a.Explain(p.AgentFile, q)
 		return err
-	}
-	defer a.Close()
-	ans, err := a.Explain(p.AgentFile, app.PolicyQuestion{
-		Kind: p.Kind, Target: p.Target, Agent: p.Agent, Args: args, Label: p.Label, Approvals: p.Approvals,
-	})
-	if err != nil {
+	}); err != nil {
 		return err
 	}
 	if c.flags.JSON {

@@ -44,7 +44,7 @@ func (r runCmd) Run(c *call) error {
 	if err != nil {
 		return err
 	}
-	progress := c.out
+	progress := c.raw
 	if c.flags.JSON {
 		progress = c.err // standard output is the summary alone
 	}
@@ -154,7 +154,7 @@ func (c *call) summaries(sums []app.RunSummary) error {
 			c.printf("  sandbox     tier %s\n", visible(s.Tier))
 		}
 		c.printf("  log         %s, root %s\n", plural(int(s.LogSize), "entry", "entries"), visible(s.LogRoot))
-		if s.Error != "" {
+		if s.Error != "" && len(sums) > 1 { // of a single run it is said at the end
 			c.printf("  error       %s\n", c.paint.red(visible(s.Error)))
 		}
 		if s.Session != "" {

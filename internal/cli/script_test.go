@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"sallyport/internal/app"
+	"sallyport/internal/sandbox"
 )
 
 // TestMain lets the scripts run the real command line as a process of its own.
@@ -41,6 +43,12 @@ func TestScripts(t *testing.T) {
 				e.Setenv(name, "")
 			}
 			return nil
+		},
+		Condition: func(cond string) (bool, error) {
+			if cond != "sandbox" {
+				return false, fmt.Errorf("no condition %q", cond)
+			}
+			return sandbox.Probe(context.Background()).Tier >= sandbox.TierFull, nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"code": exitsWith, "jsonvalid": jsonValid, "seed": seedCmd, "ask": askCmd, "await": awaitCmd, "gone": goneCmd,

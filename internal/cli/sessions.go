@@ -46,8 +46,14 @@ func (s sessionsListCmd) Run(c *call) error {
 			return nil
 		}
 		t := table{cols: []column{
-			{title: "SESSION"}, {title: "AGENT", flex: true}, {title: "BEGUN"}, {title: "LASTED", right: true},
-			{title: "EVENTS", right: true}, {title: "BLOCKED", right: true}, {title: "ALERTS", right: true}, {title: "COST", right: true},
+			{title: "SESSION"},
+			{title: "AGENT", flex: true},
+			{title: "BEGUN"},
+			{title: "LASTED", right: true},
+			{title: "EVENTS", right: true},
+			{title: "BLOCKED", right: true},
+			{title: "ALERTS", right: true},
+			{title: "COST", right: true},
 		}}
 		for _, x := range shown {
 			t.add(plain(x.ID), plain(x.Agent), plain(localTime(x.Begun)), plain(duration(x.Last.Sub(x.Begun))), plain(fmt.Sprint(x.Events)),

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"runtime"
 	"runtime/debug"
 )
@@ -8,7 +9,15 @@ import (
 // versionCmd is `sallyport version`.
 type versionCmd struct{}
 
-// Version is set by cmd from the build's ldflags before Run.
+type versionKey struct{}
+
+// WithVersion says which version this build calls itself; without it the
+// version control system's is shown.
+func WithVersion(ctx context.Context, version string) context.Context {
+	return context.WithValue(ctx, versionKey{}, version)
+}
+
+// versionInfo is the JSON form.
 type versionInfo struct {
 	Version string `json:"version"`
 	Commit  string `json:"commit,omitempty"`
@@ -23,7 +32,7 @@ func (versionCmd) Help() string { return "Example:\n  sallyport version --json" 
 
 // Run shows what was built.
 func (versionCmd) Run(c *call) error {
-	v := buildVersion()
+	v := buildVersion(c.ctx)
 	if c.flags.JSON {
 		return c.json(v)
 	}
@@ -34,7 +43,7 @@ func (versionCmd) Run(c *call) error {
 	return nil
 }
 
-func buildVersion() versionInfo {
+func buildVersion(ctx context.Context) versionInfo {
 	v := versionInfo{Version: "dev", Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -42,6 +51,9 @@ func buildVersion() versionInfo {
 	}
 	if m := info.Main.Version; m != "" && m != "(devel)" {
 		v.Version = m
+	}
+	if s, ok := ctx.Value(versionKey{}).(string); ok && s != "" {
+		v.Version = s
 	}
 	v.Modules = len(info.Deps)
 	for _, s := range info.Settings {

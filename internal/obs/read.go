@@ -90,7 +90,7 @@ func readOne(name string, each func(Line) error) error {
 	if err != nil {
 		return fault.Wrap("obs.read", fault.Unavailable, err)
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // read only
 	r := bufio.NewReaderSize(f, 64<<10)
 	for {
 		line, err := readLine(r)
