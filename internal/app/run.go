@@ -178,7 +178,7 @@ func (e *engine) runAgent(ctx context.Context, ag *config.Agent, con Console) Ru
 		return sum
 	}
 	attended := !e.opts.Unattended && e.single
-	got, err := agent.Run(ctx, spec, e.deps(ag, con), agent.Options{
+	got, err := agent.Run(ctx, spec, e.deps(con), agent.Options{
 		Once: e.opts.Once || e.opts.Every > 0, Attended: attended, Turns: e.opts.Turns,
 	})
 	sum.Tier = e.boxes.tierOf(got.Session)

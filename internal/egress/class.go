@@ -19,8 +19,10 @@ const (
 	Unspecified       // 0.0.0.0/8, ::
 )
 
-var classNames = [...]string{"public", "loopback", "private", "shared (CGNAT)", "link-local", "cloud metadata",
-	"embedded-IPv4", "reserved", "multicast or broadcast", "unspecified"}
+var classNames = [...]string{
+	"public", "loopback", "private", "shared (CGNAT)", "link-local", "cloud metadata",
+	"embedded-IPv4", "reserved", "multicast or broadcast", "unspecified",
+}
 
 // String names the class for messages.
 func (c Class) String() string {

@@ -54,7 +54,7 @@ type guarded struct{ next *http.Transport }
 func (g guarded) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Host != "" && !strings.EqualFold(r.Host, r.URL.Host) {
 		if r.Body != nil {
-			r.Body.Close()
+			_ = r.Body.Close() // the refusal is what counts
 		}
 		return nil, fault.New("egress.request", fault.Denied,
 			"the request's Host header %q differs from the destination %q", r.Host, r.URL.Host)
@@ -67,8 +67,10 @@ func (g guarded) CloseIdleConnections() { g.next.CloseIdleConnections() }
 
 // credentials are headers that must not reach another host. net/http knows
 // only the first three.
-var credentials = []string{"Authorization", "Cookie", "Www-Authenticate", "Proxy-Authorization",
-	"X-Api-Key", "Api-Key", "X-Goog-Api-Key", "X-Auth-Token"}
+var credentials = []string{
+	"Authorization", "Cookie", "Www-Authenticate", "Proxy-Authorization",
+	"X-Api-Key", "Api-Key", "X-Goog-Api-Key", "X-Auth-Token",
+}
 
 func redirects(most int) func(*http.Request, []*http.Request) error {
 	return func(r *http.Request, via []*http.Request) error {

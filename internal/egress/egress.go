@@ -131,8 +131,10 @@ func (d *Dialer) dial(ctx context.Context, network, hostport string) (net.Conn, 
 		errs = append(errs, err)
 		last = addr
 	}
-	return nil, last, &fault.Error{Op: "egress.dial", Kind: fault.Unavailable,
-		Public: fmt.Sprintf("no connection to %s could be made; check the address and the network", hostport), Err: errors.Join(errs...)}
+	return nil, last, &fault.Error{
+		Op: "egress.dial", Kind: fault.Unavailable,
+		Public: fmt.Sprintf("no connection to %s could be made; check the address and the network", hostport), Err: errors.Join(errs...),
+	}
 }
 
 func split(hostport string) (string, uint16, error) {
@@ -168,8 +170,10 @@ func (d *Dialer) resolve(ctx context.Context, network, host string) ([]netip.Add
 		err = errors.New("no address")
 	}
 	if err != nil {
-		return nil, &fault.Error{Op: "egress.resolve", Kind: fault.Unavailable,
-			Public: fmt.Sprintf("the name %s could not be resolved; check the name and the network", host), Err: err}
+		return nil, &fault.Error{
+			Op: "egress.resolve", Kind: fault.Unavailable,
+			Public: fmt.Sprintf("the name %s could not be resolved; check the name and the network", host), Err: err,
+		}
 	}
 	return addrs, nil
 }

@@ -138,8 +138,10 @@ func TestDecisions(t *testing.T) {
 }
 
 func TestCarried(t *testing.T) {
-	for in, want := range map[string]string{"64:ff9b::a9fe:a9fe": "169.254.169.254", "2002:7f00:1::": "127.0.0.1",
-		"2001::80ff:fffe": "127.0.0.1", "::a00:1": "10.0.0.1", "2606:4700::5efe:a00:1": "10.0.0.1", "192.88.99.1": "192.88.99.1"} {
+	for in, want := range map[string]string{
+		"64:ff9b::a9fe:a9fe": "169.254.169.254", "2002:7f00:1::": "127.0.0.1",
+		"2001::80ff:fffe": "127.0.0.1", "::a00:1": "10.0.0.1", "2606:4700::5efe:a00:1": "10.0.0.1", "192.88.99.1": "192.88.99.1",
+	} {
 		if got := carried(netip.MustParseAddr(in)); got.String() != want {
 			t.Errorf("%s carries %s, want %s", in, got, want)
 		}
@@ -192,8 +194,10 @@ func TestDialsTheCheckedAddress(t *testing.T) {
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	for _, host := range []string{"gpu.internal", "GPU.internal.", "localhost", "127.0.0.1"} {
 		var seen string
-		d := New(Config{Allow: rules(t, "gpu.internal:"+port, "localhost:"+port, "127.0.0.1:"+port),
-			Resolver: &answers{turns: [][]string{{"127.0.0.1"}}}, OnConnect: func(_, addr string, err error) { seen = addr }})
+		d := New(Config{
+			Allow:    rules(t, "gpu.internal:"+port, "localhost:"+port, "127.0.0.1:"+port),
+			Resolver: &answers{turns: [][]string{{"127.0.0.1"}}}, OnConnect: func(_, addr string, err error) { seen = addr },
+		})
 		conn, err := d.DialContext(context.Background(), "tcp", host+":"+port)
 		if err != nil {
 			t.Fatalf("%s: %v", host, err)
@@ -222,10 +226,18 @@ func TestBadDestinations(t *testing.T) {
 		network, dest string
 		kind          fault.Kind
 	}{
-		{"udp", "8.8.8.8:53", fault.Denied}, {"unix", "/run/docker.sock", fault.Denied}, {"tcp", "nohost", fault.Denied},
-		{"tcp", ":80", fault.Denied}, {"tcp", "h:0", fault.Denied}, {"tcp", "h:70000", fault.Denied}, {"tcp", "h:http", fault.Denied},
-		{"tcp", "gone.test:80", fault.Unavailable}, {"tcp", "127.0.0.1:1", fault.Denied}, {"tcp", "[::1]:1", fault.Denied},
-		{"tcp", "localhost:1", fault.Denied}, {"tcp", "a.localhost:1", fault.Denied},
+		{"udp", "8.8.8.8:53", fault.Denied},
+		{"unix", "/run/docker.sock", fault.Denied},
+		{"tcp", "nohost", fault.Denied},
+		{"tcp", ":80", fault.Denied},
+		{"tcp", "h:0", fault.Denied},
+		{"tcp", "h:70000", fault.Denied},
+		{"tcp", "h:http", fault.Denied},
+		{"tcp", "gone.test:80", fault.Unavailable},
+		{"tcp", "127.0.0.1:1", fault.Denied},
+		{"tcp", "[::1]:1", fault.Denied},
+		{"tcp", "localhost:1", fault.Denied},
+		{"tcp", "a.localhost:1", fault.Denied},
 	} {
 		if _, err := d.DialContext(context.Background(), tt.network, tt.dest); !fault.Is(err, tt.kind) {
 			t.Errorf("%s %s: %v", tt.network, tt.dest, err)
@@ -381,8 +393,8 @@ func TestTLS(t *testing.T) {
 	resp.Body.Close()
 	// Without its certificate the same server is not trusted.
 	c := New(Config{Allow: rules(t, good.Listener.Addr().String()), RootCAs: x509.NewCertPool()}).Client(ClientOptions{})
-	if resp, err := c.Get(good.URL); err == nil {
-		resp.Body.Close()
+	if refused, err := c.Get(good.URL); err == nil {
+		refused.Body.Close()
 		t.Error("an unknown certificate was accepted")
 	}
 }
@@ -392,7 +404,11 @@ func TestHostHeaderMustMatch(t *testing.T) {
 	t.Cleanup(s.Close)
 	req, _ := http.NewRequest("POST", s.URL, strings.NewReader("x"))
 	req.Host = "hidden.example"
-	if _, err := client(t, s, ClientOptions{}).Do(req); !fault.Is(err, fault.Denied) {
+	resp, err := client(t, s, ClientOptions{}).Do(req)
+	if err == nil {
+		resp.Body.Close()
+	}
+	if !fault.Is(err, fault.Denied) {
 		t.Fatalf("error %v", err)
 	}
 }

@@ -58,7 +58,7 @@ func validName(s string) bool {
 	if s == "" || len(s) > 253 {
 		return false
 	}
-	for _, label := range strings.Split(s, ".") {
+	for label := range strings.SplitSeq(s, ".") {
 		if label == "" || len(label) > 63 {
 			return false
 		}
@@ -147,6 +147,7 @@ func remedy(host string, port uint16, a netip.Addr, class Class) string {
 		return "nothing (such an address is never dialled)"
 	case Loopback, Private, Shared:
 		return net.JoinHostPort(host, p)
+	default:
+		return net.JoinHostPort(a.String(), p)
 	}
-	return net.JoinHostPort(a.String(), p)
 }

@@ -252,7 +252,7 @@ func (a *attempt) run(ctx context.Context) error {
 		}
 		return a.scrubbed(transportCause(err))
 	}
-	defer resp.Body.Close()
+	defer resp.Body.Close() //nolint:errcheck // it was read to its end or given up
 	a.status = resp.StatusCode
 	a.findRequestID(resp.Header)
 	body := &watched{r: resp.Body, a: a, ctx: actx}
@@ -303,7 +303,7 @@ func (a *attempt) stream(body io.Reader) error {
 		if err != nil {
 			// Nothing at all came: the same as a lost connection.
 			a.retry = events.Total() == 0
-			if err == io.EOF || err == io.ErrUnexpectedEOF {
+			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 				if end := dec.End(a.build); end != nil {
 					return fmt.Errorf("the reply broke off after %d events and %d bytes", count, events.Total())
 				}
@@ -353,7 +353,7 @@ func (w *watched) Read(p []byte) (int, error) {
 		w.a.started.Store(true)
 		w.a.dog.Reset(w.a.opt.Idle)
 	}
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		if cause := context.Cause(w.ctx); cause != nil {
 			err = cause
 		}

@@ -64,8 +64,7 @@ func (a *attempt) scrubbed(err error) error {
 
 // transportCause drops the method and URL that net/http puts before its error.
 func transportCause(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
+	if u, ok := errors.AsType[*url.Error](err); ok {
 		return u.Err
 	}
 	return err
@@ -83,8 +82,7 @@ func (a *attempt) readCause(err error) error {
 
 // decodeCause classes what a decoder said.
 func (a *attempt) decodeCause(err error) error {
-	var s *StreamError
-	if errors.As(err, &s) {
+	if s, ok := errors.AsType[*StreamError](err); ok {
 		a.problem = s.Problem
 		a.retry = s.Problem.Retry
 		a.free = !a.build.delivered() && a.build.Reported() == Usage{}
@@ -147,8 +145,7 @@ func (a *attempt) findRequestID(h http.Header) {
 
 // fail makes the error that leaves the package.
 func (a *attempt) fail(ctx context.Context, err error, attempts int) error {
-	var own *fault.Error
-	if errors.As(err, &own) {
+	if _, ok := errors.AsType[*fault.Error](err); ok {
 		return err
 	}
 	kind, public := a.class(ctx, err)
@@ -234,8 +231,8 @@ func (a *attempt) missingKey() error {
 }
 
 // clean makes a provider's text fit for an error: without any part of the key,
-// without control characters, at most max bytes.
-func (a *attempt) clean(s string, max int) string {
+// without control characters, most bytes at most.
+func (a *attempt) clean(s string, most int) string {
 	s = scrub(s, a.key)
 	s = strings.Map(func(c rune) rune {
 		if unicode.IsPrint(c) {
@@ -243,7 +240,7 @@ func (a *attempt) clean(s string, max int) string {
 		}
 		return ' '
 	}, strings.ToValidUTF8(s, "?"))
-	return clip(strings.TrimSpace(s), max)
+	return clip(strings.TrimSpace(s), most)
 }
 
 // keyPart is the length of the shortest part of a key that is hidden.
@@ -256,8 +253,10 @@ func scrub(s, key string) string {
 	if key == "" {
 		return s
 	}
-	forms := []string{key, url.QueryEscape(key), url.PathEscape(key),
-		base64.StdEncoding.EncodeToString([]byte(key)), base64.URLEncoding.EncodeToString([]byte(key))}
+	forms := []string{
+		key, url.QueryEscape(key), url.PathEscape(key),
+		base64.StdEncoding.EncodeToString([]byte(key)), base64.URLEncoding.EncodeToString([]byte(key)),
+	}
 	hide := make([]bool, len(s))
 	found := false
 	for _, form := range forms {
@@ -289,12 +288,12 @@ func scrub(s, key string) string {
 	return b.String()
 }
 
-// clip cuts s to at most max bytes at a rune's start, showing that it did.
-func clip(s string, max int) string {
-	if len(s) <= max {
+// clip cuts s to at most that many bytes at a rune's start, showing that it did.
+func clip(s string, most int) string {
+	if len(s) <= most {
 		return s
 	}
-	s = s[:max]
+	s = s[:most]
 	return strings.ToValidUTF8(s, "") + "…"
 }
 

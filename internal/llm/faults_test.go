@@ -17,9 +17,9 @@ import (
 	"sallyport/test/fakes/modelserver"
 )
 
-func ptr(s string) *string { return &s }
-
 // complete runs one call of each provider and mode against a fresh script.
+//
+//go:fix inline
 func complete(t *testing.T, script []modelserver.Reply, o llm.Options, check func(t *testing.T, p provider, s *modelserver.Server, r llm.Response, err error)) {
 	t.Helper()
 	for _, p := range providers {
@@ -37,8 +37,13 @@ func complete(t *testing.T, script []modelserver.Reply, o llm.Options, check fun
 
 func TestRetries(t *testing.T) {
 	overloaded := modelserver.Reply{Status: 529, Error: &modelserver.Failure{Type: "overloaded_error", Message: "busy"}}
-	script := []modelserver.Reply{overloaded, {Status: 429, Error: &modelserver.Failure{Type: "rate_limit_error", Message: "slow"}},
-		{Hangup: true}, {Status: 503}, {Text: "at last"}}
+	script := []modelserver.Reply{
+		overloaded,
+		{Status: 429, Error: &modelserver.Failure{Type: "rate_limit_error", Message: "slow"}},
+		{Hangup: true},
+		{Status: 503},
+		{Text: "at last"},
+	}
 	complete(t, script, llm.Options{}, func(t *testing.T, p provider, s *modelserver.Server, r llm.Response, err error) {
 		if err != nil || r.Text != "at last" || r.Attempts != 5 || r.RequestID != "req_5" {
 			t.Fatalf("%+v %v", r, err)
@@ -85,8 +90,8 @@ func TestAnswersThatAreNotRepeated(t *testing.T) {
 		"redirect":    {modelserver.Reply{Status: 307, Headers: map[string]string{"Location": "http://127.0.0.1:1/"}}, fault.Config, "a redirect, which is not followed"},
 		"no retry":    {noRetry, fault.Unavailable, "try again later"},
 		"long wait":   {modelserver.Reply{Status: 429, Headers: map[string]string{"Retry-After": "3600"}}, fault.Unavailable, "asks to wait 1h0m0s"},
-		"not an API":  {modelserver.Reply{Status: 418, Body: ptr("<html>teapot")}, fault.Config, "418"},
-		"empty error": {modelserver.Reply{Status: 400, Body: ptr("")}, fault.Config, "400"},
+		"not an API":  {modelserver.Reply{Status: 418, Body: new("<html>teapot")}, fault.Config, "418"},
+		"empty error": {modelserver.Reply{Status: 400, Body: new("")}, fault.Config, "400"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -131,14 +136,14 @@ func TestBrokenReplies(t *testing.T) {
 		reply modelserver.Reply
 		says  string // for streams and whole replies alike
 	}{
-		"garbage":          {modelserver.Reply{Body: ptr("data: <html>oops</html>\n\n")}, "not the JSON"},
-		"html":             {modelserver.Reply{Body: ptr("<html>oops</html>\n\n")}, ""},
-		"wrong types":      {modelserver.Reply{Body: ptr("data: [1,2]\n\n")}, "not the JSON"},
-		"invalid UTF-8":    {modelserver.Reply{Body: ptr("data: {\"a\":\"\xff\xfe\"}\n\n")}, "not valid UTF-8"},
+		"garbage":          {modelserver.Reply{Body: new("data: <html>oops</html>\n\n")}, "not the JSON"},
+		"html":             {modelserver.Reply{Body: new("<html>oops</html>\n\n")}, ""},
+		"wrong types":      {modelserver.Reply{Body: new("data: [1,2]\n\n")}, "not the JSON"},
+		"invalid UTF-8":    {modelserver.Reply{Body: new("data: {\"a\":\"\xff\xfe\"}\n\n")}, "not valid UTF-8"},
 		"half":             {modelserver.Reply{Text: strings.Repeat("half a reply ", 50), CutAfter: 300}, ""},
-		"no end":           {modelserver.Reply{Body: ptr("data: {}\n\n")}, ""},
+		"no end":           {modelserver.Reply{Body: new("data: {}\n\n")}, ""},
 		"10000 tool calls": {modelserver.Reply{Calls: []modelserver.Call{{ID: "c", Name: "look", Args: "{}"}}, Repeat: 10000}, "more than 128 tool calls"},
-		"giant body":       {modelserver.Reply{Body: ptr(": " + long + "\n"), RepeatBody: 20}, "exceeds"},
+		"giant body":       {modelserver.Reply{Body: new(": " + long + "\n"), RepeatBody: 20}, "exceeds"},
 		"giant text":       {modelserver.Reply{Text: strings.Repeat("y", 3000), Pieces: 1000}, "the text exceeds 2000 bytes"},
 		"giant arguments":  {modelserver.Reply{Calls: []modelserver.Call{{ID: "c", Name: "look", Args: `{"a":"` + strings.Repeat("z", 4000) + `"}`}}}, "the tool calls exceed 3000 bytes"},
 		"mad usage":        {modelserver.Reply{Text: "t", Usage: &modelserver.Usage{Input: -5, Output: 1}}, "not plausible"},
@@ -173,7 +178,7 @@ func bodyOf(r modelserver.Reply) *string {
 	if r.Body != nil {
 		return r.Body
 	}
-	return ptr("")
+	return new("")
 }
 
 // TestErrorInsideAReply: repeated while nothing was handed on, final after.
@@ -198,7 +203,7 @@ func TestNoKeyInErrors(t *testing.T) {
 	b64 := base64.StdEncoding.EncodeToString([]byte(fakeKey))
 	for name, reply := range map[string]modelserver.Reply{
 		"message":  {Status: 401, EchoKey: true},
-		"no json":  {Status: 401, Body: ptr("bad key " + fakeKey)},
+		"no json":  {Status: 401, Body: new("bad key " + fakeKey)},
 		"escaped":  {Status: 400, Error: &modelserver.Failure{Type: fakeKey, Code: fakeKey, Message: "u=" + url.QueryEscape(fakeKey) + " b=" + b64 + " part=" + fakeKey[5:20] + " up=" + strings.ToUpper(fakeKey)}},
 		"at a cut": {Status: 400, Error: &modelserver.Failure{Type: "t", Message: strings.Repeat("m", 290) + fakeKey}},
 		"header":   {Status: 500, Headers: map[string]string{"X-Request-Id": fakeKey, "Request-Id": fakeKey, "X-Goog-Request-Id": fakeKey}},

@@ -39,8 +39,10 @@ type wire struct {
 }
 
 func (w wire) Do(r *http.Request) (*http.Response, error) {
-	return &http.Response{StatusCode: w.status, Request: r, Header: http.Header{"Content-Type": {w.media}},
-		Body: io.NopCloser(&body{w.bytes, w.piece})}, nil
+	return &http.Response{
+		StatusCode: w.status, Request: r, Header: http.Header{"Content-Type": {w.media}},
+		Body: io.NopCloser(&body{w.bytes, w.piece}),
+	}, nil
 }
 
 var small = llm.Limits{Body: 1 << 16, Event: 1 << 14, Text: 2000, ToolCalls: 8, Arguments: 2000}
@@ -95,8 +97,12 @@ func seeds(f *testing.F, add func(provider int, media string, b []byte)) {
 	usage := &modelserver.Usage{Input: 5, Output: 7, CacheRead: 2, Reasoning: 1}
 	for i, p := range providers {
 		for _, plain := range []bool{false, true} {
-			for _, r := range []modelserver.Reply{{Text: "héllo", Usage: usage}, {Usage: usage, Calls: []modelserver.Call{{ID: "c", Name: "look", Args: `{"a":1}`}}},
-				{Text: "x", Error: &modelserver.Failure{Type: "server_error", Message: "m"}}, {Think: "t", Stop: "length", CRLF: true}} {
+			for _, r := range []modelserver.Reply{
+				{Text: "héllo", Usage: usage},
+				{Usage: usage, Calls: []modelserver.Call{{ID: "c", Name: "look", Args: `{"a":1}`}}},
+				{Text: "x", Error: &modelserver.Failure{Type: "server_error", Message: "m"}},
+				{Think: "t", Stop: "length", CRLF: true},
+			} {
 				media := "text/event-stream"
 				if plain {
 					media = "application/json"
@@ -205,21 +211,31 @@ func TestUsageOfEachProvider(t *testing.T) {
 		body  string
 		want  llm.Usage
 	}{
-		{"openai: cached inside prompt, reasoning inside completion", 0, "application/json",
+		{
+			"openai: cached inside prompt, reasoning inside completion", 0, "application/json",
 			`{"choices":[{"index":0,"message":{"content":"x"},"finish_reason":"stop"}],"usage":{"prompt_tokens":100,"completion_tokens":50,"prompt_tokens_details":{"cached_tokens":60},"completion_tokens_details":{"reasoning_tokens":20}}}`,
-			llm.Usage{Input: 40, CacheRead: 60, Output: 50, Reasoning: 20}},
-		{"openai: no details", 0, "text/event-stream",
+			llm.Usage{Input: 40, CacheRead: 60, Output: 50, Reasoning: 20},
+		},
+		{
+			"openai: no details", 0, "text/event-stream",
 			"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}]}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":2}}\n\ndata: [DONE]\n\n",
-			llm.Usage{Input: 9, Output: 2}},
-		{"anthropic: cached outside input, delta cumulative", 1, "text/event-stream",
+			llm.Usage{Input: 9, Output: 2},
+		},
+		{
+			"anthropic: cached outside input, delta cumulative", 1, "text/event-stream",
 			"data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":10,\"output_tokens\":1,\"cache_read_input_tokens\":200,\"cache_creation_input_tokens\":30}}}\n\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":77}}\n\ndata: {\"type\":\"message_stop\"}\n\n",
-			llm.Usage{Input: 10, Output: 77, CacheRead: 200, CacheWrite: 30}},
-		{"anthropic: delta corrects the input", 1, "text/event-stream",
+			llm.Usage{Input: 10, Output: 77, CacheRead: 200, CacheWrite: 30},
+		},
+		{
+			"anthropic: delta corrects the input", 1, "text/event-stream",
 			"data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":10,\"output_tokens\":1}}}\n\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"input_tokens\":12,\"output_tokens\":3}}\n\ndata: {\"type\":\"message_stop\"}\n\n",
-			llm.Usage{Input: 12, Output: 3}},
-		{"gemini: cached inside prompt, thoughts outside candidates", 2, "application/json",
+			llm.Usage{Input: 12, Output: 3},
+		},
+		{
+			"gemini: cached inside prompt, thoughts outside candidates", 2, "application/json",
 			`{"candidates":[{"content":{"parts":[{"text":"x"}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":100,"cachedContentTokenCount":60,"toolUsePromptTokenCount":5,"candidatesTokenCount":50,"thoughtsTokenCount":20}}`,
-			llm.Usage{Input: 45, CacheRead: 60, Output: 70, Reasoning: 20}},
+			llm.Usage{Input: 45, CacheRead: 60, Output: 70, Reasoning: 20},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			o := exchange(t, providers[tt.p], wire{200, tt.media, []byte(tt.body), 7})

@@ -19,8 +19,12 @@ func TestNothingStays(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	for _, p := range providers {
 		s, err := modelserver.Start("127.0.0.1:0", modelserver.Script{Replies: []modelserver.Reply{
-			{Text: "fine"}, {Text: strings.Repeat("long ", 99), Stall: modelserver.Duration(time.Hour), StallAt: 900},
-			{Text: "half", CutAfter: 40}, {Stall: modelserver.Duration(time.Hour)}, {Body: ptr("garbage")}}})
+			{Text: "fine"},
+			{Text: strings.Repeat("long ", 99), Stall: modelserver.Duration(time.Hour), StallAt: 900},
+			{Text: "half", CutAfter: 40},
+			{Stall: modelserver.Duration(time.Hour)},
+			{Body: new("garbage")},
+		}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -64,9 +64,11 @@ func connect(t *testing.T, p provider, s *modelserver.Server, o llm.Options, cha
 
 func ask() llm.Request {
 	temp := 0.5
-	return llm.Request{Model: "test-model", System: "be brief", MaxTokens: 100, Temperature: &temp, Stop: []string{"END"},
+	return llm.Request{
+		Model: "test-model", System: "be brief", MaxTokens: 100, Temperature: &temp, Stop: []string{"END"},
 		Messages: []llm.Message{{Role: llm.User, Text: "héllo"}, {Role: llm.Assistant, Text: "yes?"}, {Role: llm.User, Text: "go on"}},
-		Tools:    []llm.Tool{{Name: "look", Description: "looks", Schema: []byte(`{"type":"object","properties":{"at":{"type":"string"}}}`)}}}
+		Tools:    []llm.Tool{{Name: "look", Description: "looks", Schema: []byte(`{"type":"object","properties":{"at":{"type":"string"}}}`)}},
+	}
 }
 
 // TestReplies: the same reply comes out of every provider, mode and
@@ -90,8 +92,10 @@ func TestReplies(t *testing.T) {
 						if err != nil {
 							t.Fatal(err)
 						}
-						want := llm.Response{Text: reply.Text, Stop: llm.StopEnd, RequestID: "req_1", Attempts: 1, UsageKnown: true,
-							Usage: llm.Usage{Input: 120, Output: 45, CacheRead: 30, Reasoning: 5}}
+						want := llm.Response{
+							Text: reply.Text, Stop: llm.StopEnd, RequestID: "req_1", Attempts: 1, UsageKnown: true,
+							Usage: llm.Usage{Input: 120, Output: 45, CacheRead: 30, Reasoning: 5},
+						}
 						if p.name == "anthropic" {
 							want.Usage.Reasoning = 0 // not reported apart
 						}
@@ -121,8 +125,10 @@ func TestWhatIsSent(t *testing.T) {
 		"anthropic": `{"model":"test-model","max_tokens":100,"system":"be brief","messages":[{"role":"user","content":"héllo"},{"role":"assistant","content":"yes?"},{"role":"user","content":"go on"}],"temperature":0.5,"stop_sequences":["END"],"tools":[{"name":"look","description":"looks","input_schema":{"type":"object","properties":{"at":{"type":"string"}}}}],"stream":true}`,
 		"google":    `{"systemInstruction":{"parts":[{"text":"be brief"}]},"contents":[{"role":"user","parts":[{"text":"héllo"}]},{"role":"model","parts":[{"text":"yes?"}]},{"role":"user","parts":[{"text":"go on"}]}],"generationConfig":{"maxOutputTokens":100,"temperature":0.5,"stopSequences":["END"]},"tools":[{"functionDeclarations":[{"name":"look","description":"looks","parametersJsonSchema":{"type":"object","properties":{"at":{"type":"string"}}}}]}]}`,
 	}
-	paths := map[string]string{"openai": "/v1/chat/completions?", "anthropic": "/v1/messages?",
-		"google": "/v1beta/models/test-model:streamGenerateContent?alt=sse"}
+	paths := map[string]string{
+		"openai": "/v1/chat/completions?", "anthropic": "/v1/messages?",
+		"google": "/v1beta/models/test-model:streamGenerateContent?alt=sse",
+	}
 	for _, p := range providers {
 		t.Run(p.name, func(t *testing.T) {
 			s := modelserver.New(t, modelserver.Reply{Text: "ok"})

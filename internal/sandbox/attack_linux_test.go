@@ -111,9 +111,10 @@ func dial(network, addr string) error {
 		return err
 	}
 	if network == "udp" { // connecting alone sends nothing
-		_, err = c.Write([]byte("hello\n"))
+		_, werr := c.Write([]byte("hello\n"))
 		_ = c.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
-		_, err = c.Read(make([]byte, 8))
+		_, rerr := c.Read(make([]byte, 8))
+		err = errors.Join(werr, rerr)
 	}
 	return errors.Join(err, c.Close())
 }

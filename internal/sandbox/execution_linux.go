@@ -65,9 +65,10 @@ func (x *execution) do(ctx context.Context, script string, timeout time.Duration
 	case endedCtx:
 		err = fault.Wrap("sandbox.run", fault.Canceled, ctx.Err())
 		f, end = x.stop()
+	case endedFrame, endedDeath:
 	}
 	if end == endedFrame && x.sent > 0 {
-		end = x.resync(end)
+		end = x.resync()
 	}
 	_ = x.b.out.SetReadDeadline(time.Unix(1, 0))
 	<-reading
@@ -155,7 +156,7 @@ func (x *execution) write(text string) {
 // resync makes sure that no interrupt is still on its way when a command is
 // over: every signal is acknowledged and bash has read on past it. An
 // interrupt makes bash drop the line it reads, so that line begins blank.
-func (x *execution) resync(end ending) ending {
+func (x *execution) resync() (end ending) {
 	x.await(x.sent)
 	for range 3 {
 		x.nonce = newNonce()

@@ -37,8 +37,11 @@ func TestFrames(t *testing.T) {
 		{"unknown tag", []string{"Q a 1 0\x00/\x00\x00"}, nil},
 		{"long header", []string{"N " + long + " 1 0\x00/\x00\x00"}, nil},
 		{"long directory", []string{"N a 1 0\x00/" + strings.Repeat("d", maxCwd) + "\x00s\x00"}, []frame{{'N', "a", 1, 0, "", "s"}}},
-		{"long state", []string{"N a 1 0\x00/\x00" + strings.Repeat("s", maxState+1) + "\x00N b 1 0\x00/\x00\x00"},
-			[]frame{{'N', "a", 1, 0, "/", ""}, {'N', "b", 1, 0, "/", ""}}},
+		{
+			"long state",
+			[]string{"N a 1 0\x00/\x00" + strings.Repeat("s", maxState+1) + "\x00N b 1 0\x00/\x00\x00"},
+			[]frame{{'N', "a", 1, 0, "/", ""}, {'N', "b", 1, 0, "/", ""}},
+		},
 	} {
 		if d := cmp.Diff(c.want, parseAll(c.in...), cmp.AllowUnexported(frame{})); d != "" {
 			t.Errorf("%s: %s", c.name, d)

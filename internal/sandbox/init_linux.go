@@ -208,7 +208,7 @@ func (s *stage) second() error {
 			return err
 		}
 	}
-	return fmt.Errorf("execute second image: %w", syscall.Exec("/proc/self/exe", []string{stageName}, os.Environ()))
+	return fmt.Errorf("execute second image: %w", syscall.Exec("/proc/self/exe", []string{stageName}, os.Environ())) //nolint:forbidigo // the stage was started with an environment of our own making
 }
 
 // confine prepares the ruleset and filter, starts the restricted thread and

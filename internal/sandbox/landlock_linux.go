@@ -181,7 +181,7 @@ func (s *stage) landlockTierRules(r *ruleset) error {
 	}
 	if c.Spec.View == ViewAuditor {
 		hidden := append([]string{"/proc", "/dev"}, c.Spec.Masked...)
-		hidden = append(hidden, findSecrets("/", c.writable())...)
+		hidden = append(hidden, findSecrets("/")...)
 		if err := r.complementRules("/", hidden); err != nil {
 			return err
 		}

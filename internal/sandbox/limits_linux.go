@@ -200,7 +200,7 @@ func cgroupMounts() (map[string]string, error) {
 		case "cgroup2":
 			out["v2"] = l[4]
 		case "cgroup":
-			for _, o := range strings.Split(r[2], ",") {
+			for o := range strings.SplitSeq(r[2], ",") {
 				if o == "memory" || o == "pids" {
 					out[o] = l[4]
 				}
@@ -222,7 +222,7 @@ func ownCgroups() map[string]string {
 		if len(f) != 3 {
 			continue
 		}
-		for _, c := range strings.Split(f[1], ",") {
+		for c := range strings.SplitSeq(f[1], ",") {
 			out[c] = f[2]
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
@@ -40,7 +41,7 @@ func (m *mounter) maskAll(src *sources) error {
 	masked := append([]string(nil), m.c.Spec.Masked...)
 	masked = append(masked, procMasks...)
 	if m.c.Spec.View == ViewAuditor {
-		masked = append(masked, findSecrets("/", writable)...)
+		masked = append(masked, findSecrets("/")...)
 	}
 	sort.Strings(masked)
 	var done, later []string
@@ -75,12 +76,7 @@ func (m *mounter) maskAll(src *sources) error {
 }
 
 func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(list, s)
 }
 
 // attachWritable puts a writable tree at its own path, which may lie in a
@@ -205,7 +201,7 @@ const (
 // findSecrets lists files and directories below root whose content is secret
 // by name or by its first bytes. It is a bounded search at the start of a
 // session, so it is a layer, not a promise.
-func findSecrets(root string, writable []string) []string {
+func findSecrets(root string) []string {
 	var found []string
 	globs := append([]string(nil), secretGlobs...)
 	homes, _ := filepath.Glob(filepath.Join(root, "home/*"))

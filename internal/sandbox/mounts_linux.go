@@ -16,7 +16,6 @@ import (
 // by descriptor, so that nothing swapped meanwhile can be mounted instead.
 type mounter struct {
 	c     *stageConfig
-	stage int // detached or mounted tmpfs that holds the empty files masks are made of
 	seq   int
 	notes []string
 }
@@ -264,8 +263,13 @@ func (m *mounter) devices(src *sources) error {
 			return err
 		}
 	}
-	for _, l := range [][2]string{{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"},
-		{"/proc/self/fd/2", "stderr"}, {"pts/ptmx", "ptmx"}} {
+	for _, l := range [][2]string{
+		{"/proc/self/fd", "fd"},
+		{"/proc/self/fd/0", "stdin"},
+		{"/proc/self/fd/1", "stdout"},
+		{"/proc/self/fd/2", "stderr"},
+		{"pts/ptmx", "ptmx"},
+	} {
 		if err := os.Symlink(l[0], "/dev/"+l[1]); err != nil {
 			return err
 		}
@@ -392,11 +396,11 @@ func collectSystem(src *sources) (map[string]string, error) {
 	}
 	for _, name := range systemEtc {
 		path := "/etc/" + name
-		real, err := filepath.EvalSymlinks(path)
+		target, err := filepath.EvalSymlinks(path)
 		if err != nil {
 			continue
 		}
-		if err := src.readOnly(path, real); err != nil && !errors.Is(err, unix.EACCES) {
+		if err := src.readOnly(path, target); err != nil && !errors.Is(err, unix.EACCES) {
 			return nil, err
 		}
 	}

@@ -78,7 +78,7 @@ func sysctl(name string) string {
 }
 
 // refusal is the one clear sentence for a tier that cannot be reached.
-func refusal(min Tier, e *stepError) error {
+func refusal(least Tier, e *stepError) error {
 	remedy := e.Remedy
 	if remedy == "" {
 		remedy = "see the operator's log"
@@ -89,6 +89,6 @@ func refusal(min Tier, e *stepError) error {
 	}
 	return &fault.Error{
 		Op: "sandbox.start", Kind: fault.Unsupported, Err: e,
-		Public: fmt.Sprintf("the sandbox tier %s is required and %s is not available here (%s); %s", min, e.Primitive, errno, remedy),
+		Public: fmt.Sprintf("the sandbox tier %s is required and %s is not available here (%s); %s", least, e.Primitive, errno, remedy),
 	}
 }

@@ -72,8 +72,7 @@ func step(primitive string, err error) error {
 		return err
 	}
 	s := &stepError{Primitive: primitive, Detail: err.Error(), Fallback: true, Remedy: remedyFor(primitive)}
-	var no syscall.Errno
-	if errors.As(err, &no) {
+	if no, ok := errors.AsType[syscall.Errno](err); ok {
 		s.Errno = unix.ErrnoName(no)
 	}
 	return s

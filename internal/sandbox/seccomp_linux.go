@@ -101,8 +101,13 @@ func buildFilter(view string, tier Tier, hostPID bool) []unix.SockFilter {
 // so to every process of the same user, and a CPU limit kills.
 func selfOnly(b *bpf) {
 	for _, c := range []struct{ nr, pidArg uint32 }{
-		{unix.SYS_PRLIMIT64, 0}, {unix.SYS_SETPRIORITY, 1}, {unix.SYS_IOPRIO_SET, 1}, {unix.SYS_SCHED_SETAFFINITY, 0},
-		{unix.SYS_SCHED_SETSCHEDULER, 0}, {unix.SYS_SCHED_SETPARAM, 0}, {unix.SYS_SCHED_SETATTR, 0},
+		{unix.SYS_PRLIMIT64, 0},
+		{unix.SYS_SETPRIORITY, 1},
+		{unix.SYS_IOPRIO_SET, 1},
+		{unix.SYS_SCHED_SETAFFINITY, 0},
+		{unix.SYS_SCHED_SETSCHEDULER, 0},
+		{unix.SYS_SCHED_SETPARAM, 0},
+		{unix.SYS_SCHED_SETATTR, 0},
 	} {
 		b.when(c.nr, func(b *bpf) { b.arg(c.pidArg); b.ifEq(0); b.ret(retAllow); b.ret(retEPERM) })
 	}

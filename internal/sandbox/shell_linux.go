@@ -89,7 +89,7 @@ func (s *Shell) start(ctx context.Context) error {
 		return fault.New(op, fault.Unsupported, "no bash was found on this machine; install the package bash")
 	}
 	b := &bash{events: make(chan event, 64), frames: make(chan frame, 8)}
-	theirs, err := b.pipes(s.sb.spec)
+	theirs, err := b.pipes()
 	if err != nil {
 		return fault.Wrap(op, fault.Internal, err)
 	}
@@ -104,8 +104,10 @@ func (s *Shell) start(ctx context.Context) error {
 	}
 	// -i: an interrupt returns to the prompt instead of ending the shell, and
 	// no error of a script ends it either. There is no terminal and no job control.
-	err = sendPacket(s.sb.ctl, request{Op: opSpawn, ID: b.id,
-		Argv: []string{path, "--norc", "--noprofile", "--noediting", "-i", "+m", "+H", "-s"}}, fds...)
+	err = sendPacket(s.sb.ctl, request{
+		Op: opSpawn, ID: b.id,
+		Argv: []string{path, "--norc", "--noprofile", "--noediting", "-i", "+m", "+H", "-s"},
+	}, fds...)
 	for _, f := range theirs {
 		f.Close()
 	}
@@ -141,7 +143,7 @@ const pipeSize = 1 << 20
 
 // pipes makes the three pipes and returns bash's ends in the order of its
 // descriptors: 0 script, 1 and 2 output, 3 frames.
-func (b *bash) pipes(spec Spec) ([]*os.File, error) {
+func (b *bash) pipes() ([]*os.File, error) {
 	sr, sw, err1 := os.Pipe()
 	or, ow, err2 := os.Pipe()
 	cr, cw, err3 := os.Pipe()

@@ -79,8 +79,7 @@ func Start(ctx context.Context, spec Spec) (*Sandbox, error) {
 }
 
 func asStep(err error) *stepError {
-	var se *stepError
-	if errors.As(err, &se) {
+	if se, ok := errors.AsType[*stepError](err); ok {
 		return se
 	}
 	return &stepError{Primitive: "stage", Detail: err.Error()}

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -181,8 +182,10 @@ func TestSecretsAreFound(t *testing.T) {
 		"etc/default/app.env", "home/eve/.ssh/id_ed25519", "home/eve/.aws/credentials", "home/eve/.env", "home/eve/app/.env.local",
 		"home/eve/.git-credentials", "home/eve/work/deploy.key", "home/eve/.gnupg/private-keys-v1.d/x.key",
 	}
-	shown := []string{"etc/ssh/ssh_host_ed25519_key.pub", "etc/ssh/sshd_config", "etc/app/cert.pem", "home/eve/.ssh/authorized_keys",
-		"home/eve/.ssh/id_ed25519.pub", "home/eve/app/.env.example", "etc/sudoers"}
+	shown := []string{
+		"etc/ssh/ssh_host_ed25519_key.pub", "etc/ssh/sshd_config", "etc/app/cert.pem", "home/eve/.ssh/authorized_keys",
+		"home/eve/.ssh/id_ed25519.pub", "home/eve/app/.env.example", "etc/sudoers",
+	}
 	for _, f := range append(append([]string(nil), hidden...), shown...) {
 		must(t, os.MkdirAll(filepath.Dir(x.dir+"/"+f), 0o755))
 		text := key
@@ -291,7 +294,8 @@ func TestSetuidGainsNothing(t *testing.T) {
 }
 
 func TestMinTierRefuses(t *testing.T) {
-	err := refusal(TierFull, step("user-namespace", unix.EPERM).(*stepError))
+	cause, _ := errors.AsType[*stepError](step("user-namespace", unix.EPERM))
+	err := refusal(TierFull, cause)
 	if !fault.Is(err, fault.Unsupported) {
 		t.Errorf("kind %v", fault.KindOf(err))
 	}

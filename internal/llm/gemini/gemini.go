@@ -256,8 +256,10 @@ func (d *decoder) read(data []byte, b *llm.Builder) error {
 	if u := r.Usage; u != nil {
 		// The figures are cumulative; those of the last chunk count, which is
 		// the one with the finish reason.
-		v := llm.Usage{Input: u.Prompt + u.Tool - u.Cached, CacheRead: u.Cached,
-			Output: u.Candidates + u.Thoughts, Reasoning: u.Thoughts}
+		v := llm.Usage{
+			Input: u.Prompt + u.Tool - u.Cached, CacheRead: u.Cached,
+			Output: u.Candidates + u.Thoughts, Reasoning: u.Thoughts,
+		}
 		for _, n := range []int64{u.Prompt, u.Tool, u.Cached, u.Candidates, u.Thoughts} {
 			if n < 0 || n > llm.MaxFigure {
 				return fmt.Errorf("the usage figure %d is not plausible", n)

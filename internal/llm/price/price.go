@@ -16,6 +16,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"math/bits"
 	"strings"
@@ -186,7 +187,7 @@ type sum struct {
 }
 
 func (s *sum) add(tokens int64, r Rate) {
-	hi, lo := bits.Mul64(uint64(tokens), uint64(max(r, 0)))
+	hi, lo := bits.Mul64(uint64(max(tokens, 0)), uint64(max(r, 0)))
 	var c uint64
 	s.lo, c = bits.Add64(s.lo, lo, 0)
 	s.hi, c = bits.Add64(s.hi, hi, c)
@@ -358,9 +359,7 @@ func (t *Table) With(p Price) (*Table, error) {
 		return nil, fault.New("price.with", fault.Config, "the price of %s/%s: %v", p.Provider, p.Model, err)
 	}
 	n := &Table{rows: make(map[[2]string]Price, len(t.rows)+1), version: t.version}
-	for k, v := range t.rows {
-		n.rows[k] = v
-	}
+	maps.Copy(n.rows, t.rows)
 	n.rows[key(p.Provider, p.Model)] = p
 	return n, nil
 }

@@ -75,8 +75,12 @@ func TestOverride(t *testing.T) {
 	if p, _ := tab.Lookup("openai", "gpt-4"); p.Input == 7 {
 		t.Error("the override changed the table it came from")
 	}
-	for _, bad := range []Price{{}, {Provider: "p", Model: "m", Input: -1}, {Provider: "p", Model: "*", Input: 1},
-		{Provider: "p", Model: "m", Input: 5, Over: &Tier{Tokens: 9, Input: 4}}} {
+	for _, bad := range []Price{
+		{},
+		{Provider: "p", Model: "m", Input: -1},
+		{Provider: "p", Model: "*", Input: 1},
+		{Provider: "p", Model: "m", Input: 5, Over: &Tier{Tokens: 9, Input: 4}},
+	} {
 		if _, err := tab.With(bad); !fault.Is(err, fault.Config) {
 			t.Errorf("%+v: %v", bad, err)
 		}
@@ -177,8 +181,10 @@ func TestSettle(t *testing.T) {
 }
 
 func TestInputBytesBoundsEveryPart(t *testing.T) {
-	r := llm.Request{System: "sys", Messages: []llm.Message{{Role: llm.User, Text: "日本"}},
-		Tools: []llm.Tool{{Name: "n", Description: "d", Schema: []byte("{}")}}}
+	r := llm.Request{
+		System: "sys", Messages: []llm.Message{{Role: llm.User, Text: "日本"}},
+		Tools: []llm.Tool{{Name: "n", Description: "d", Schema: []byte("{}")}},
+	}
 	if got, want := InputBytes(r), int64(perCall+3+perMessage+6+perTool+4+anyTool); got != want {
 		t.Fatalf("%d, want %d", got, want)
 	}

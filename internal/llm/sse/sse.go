@@ -79,7 +79,7 @@ func (r *Reader) Next() (Event, error) {
 	for {
 		line, err := r.line()
 		if err != nil {
-			if err == io.EOF && (hasData || ev.Name != "") {
+			if errors.Is(err, io.EOF) && (hasData || ev.Name != "") {
 				ev.Data = r.data
 				return ev, nil
 			}
@@ -144,7 +144,7 @@ func (r *Reader) line() ([]byte, error) {
 			return nil, r.lineTooLong()
 		}
 		if err := r.fill(); err != nil {
-			if err == io.EOF && scanned > 0 {
+			if errors.Is(err, io.EOF) && scanned > 0 {
 				return nil, io.ErrUnexpectedEOF
 			}
 			return nil, err

@@ -108,6 +108,7 @@ func weight(k kind, count, size int) int {
 		return size
 	case wide:
 		return count
+	case sign:
 	}
 	return up(3)
 }

@@ -170,7 +170,8 @@ func (f openAI) plain(r Reply) object {
 		m["tool_calls"] = calls
 	}
 	v := object{"id": "chatcmpl-1", "object": "chat.completion", "choices": []object{
-		{"index": 0, "message": m, "finish_reason": r.stop("stop", "tool_calls")}}}
+		{"index": 0, "message": m, "finish_reason": r.stop("stop", "tool_calls")},
+	}}
 	if r.Usage != nil {
 		v["usage"] = f.figures(r.Usage)
 	}
@@ -179,8 +180,10 @@ func (f openAI) plain(r Reply) object {
 
 func (f openAI) events(r Reply) []sse {
 	chunk := func(delta object, finish any) sse {
-		return sse{data: text(object{"id": "chatcmpl-1", "object": "chat.completion.chunk", "usage": nil,
-			"choices": []object{{"index": 0, "delta": delta, "finish_reason": finish}}})}
+		return sse{data: text(object{
+			"id": "chatcmpl-1", "object": "chat.completion.chunk", "usage": nil,
+			"choices": []object{{"index": 0, "delta": delta, "finish_reason": finish}},
+		})}
 	}
 	out := []sse{chunk(object{"role": "assistant", "content": ""}, nil)}
 	if r.Think != "" {
@@ -190,8 +193,10 @@ func (f openAI) events(r Reply) []sse {
 		out = append(out, chunk(object{"content": p}, nil))
 	}
 	for i, c := range r.calls() {
-		out = append(out, chunk(object{"tool_calls": []object{{"index": i, "id": c.ID, "type": "function",
-			"function": object{"name": c.Name, "arguments": ""}}}}, nil))
+		out = append(out, chunk(object{"tool_calls": []object{{
+			"index": i, "id": c.ID, "type": "function",
+			"function": object{"name": c.Name, "arguments": ""},
+		}}}, nil))
 		for _, h := range halves(c.Args) {
 			out = append(out, chunk(object{"tool_calls": []object{{"index": i, "function": object{"arguments": h}}}}, nil))
 		}
@@ -215,8 +220,10 @@ func (anthropic) failure(r Reply) object {
 }
 
 func (anthropic) figures(u *Usage) object {
-	return object{"input_tokens": u.Input, "output_tokens": u.Output,
-		"cache_read_input_tokens": u.CacheRead, "cache_creation_input_tokens": u.CacheWrite}
+	return object{
+		"input_tokens": u.Input, "output_tokens": u.Output,
+		"cache_read_input_tokens": u.CacheRead, "cache_creation_input_tokens": u.CacheWrite,
+	}
 }
 
 func (f anthropic) plain(r Reply) object {
@@ -230,8 +237,10 @@ func (f anthropic) plain(r Reply) object {
 	for _, c := range r.calls() {
 		content = append(content, object{"type": "tool_use", "id": c.ID, "name": c.Name, "input": json.RawMessage(c.Args)})
 	}
-	v := object{"id": "msg_1", "type": "message", "role": "assistant", "content": content,
-		"stop_reason": r.stop("end_turn", "tool_use"), "stop_sequence": nil}
+	v := object{
+		"id": "msg_1", "type": "message", "role": "assistant", "content": content,
+		"stop_reason": r.stop("end_turn", "tool_use"), "stop_sequence": nil,
+	}
 	if r.Usage != nil {
 		v["usage"] = f.figures(r.Usage)
 	}
@@ -301,9 +310,11 @@ func (gemini) failure(r Reply) object {
 }
 
 func (gemini) figures(u *Usage) object {
-	return object{"promptTokenCount": u.Input + u.CacheRead, "cachedContentTokenCount": u.CacheRead,
+	return object{
+		"promptTokenCount": u.Input + u.CacheRead, "cachedContentTokenCount": u.CacheRead,
 		"candidatesTokenCount": u.Output - u.Reasoning, "thoughtsTokenCount": u.Reasoning,
-		"totalTokenCount": u.Input + u.CacheRead + u.Output}
+		"totalTokenCount": u.Input + u.CacheRead + u.Output,
+	}
 }
 
 func (gemini) chunk(parts []object, finish string, usage object) object {

@@ -190,8 +190,10 @@ func (f *Fake) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	}
 	reply, n, ok := f.next(r)
 	if !ok {
-		reply = Reply{Status: 500, Error: &Failure{Type: "script_end", Message: "the script has no further reply"},
-			Headers: map[string]string{"X-Should-Retry": "false"}}
+		reply = Reply{
+			Status: 500, Error: &Failure{Type: "script_end", Message: "the script has no further reply"},
+			Headers: map[string]string{"X-Should-Retry": "false"},
+		}
 	}
 	if f.script.Key != "" && r.Key != f.script.Key {
 		reply = Reply{Status: 401, Error: &Failure{Type: "authentication_error", Message: "invalid key"}}
