@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"html/template"
 	"io"
@@ -9,34 +11,19 @@ import (
 	"sallyport/internal/fault"
 )
 
-// The page is one file that loads nothing: its policy allows only the styles
-// in it, whose hash is not needed because they are the page's own. Everything
-// an agent wrote passes html/template's escaping and visibleLines, so it is
-// neither markup nor a trick of invisible characters.
+// The page is one file that loads nothing and runs nothing: its policy allows
+// this one style sheet, by its hash. Everything an agent wrote passes
+// html/template's escaping and visibleLines, so it is neither markup nor a
+// trick of invisible characters.
 const sessionPage = `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src '{{.StyleHash}}'; base-uri 'none'; form-action 'none'">
 <meta name="referrer" content="no-referrer">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Session {{.ID}}</title>
-<style>
-:root { color-scheme: light dark; --ink: #1c2024; --dim: #60646c; --line: #d9dde3; --paper: #fff; --panel: #f5f6f8; --red: #b42318; --amber: #925f00; --green: #1a7f37; --blue: #1f5fbf }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e8eb; --dim: #9aa1ab; --line: #33383f; --paper: #15181c; --panel: #1d2126; --red: #ff8a80; --amber: #f2b84b; --green: #6fd08c; --blue: #86b6ff } }
-body { margin: 0 auto; padding: 2rem 1rem 4rem; max-width: 60rem; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif }
-h1 { font-size: 1.3rem; margin: 0 0 .25rem }
-.facts, .meta { color: var(--dim) }
-ol { list-style: none; margin: 2rem 0 0; padding: 0 }
-li { border-top: 1px solid var(--line); padding: .75rem 0 }
-h2 { display: inline; font-size: 1rem; margin: 0 }
-time { color: var(--dim); font-variant-numeric: tabular-nums; margin-right: .5rem }
-pre { margin: .5rem 0 0; padding: .5rem .75rem; background: var(--panel); border-left: 3px solid var(--line); overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; font: 13px/1.45 ui-monospace, monospace }
-pre.in { border-color: var(--blue) }
-.warn h2, .suspicious, .ask { color: var(--amber) }
-.deny, .dangerous { color: var(--red) }
-p { margin: .25rem 0 0 }
-</style>
+<style>{{.Style}}</style>
 </head>
 <body>
 <h1>Session {{.ID}}</h1>
@@ -59,6 +46,23 @@ p { margin: .25rem 0 0 }
 </ol>
 </body>
 </html>
+`
+
+const pageStyle = `
+:root { color-scheme: light dark; --ink: #1c2024; --dim: #60646c; --line: #d9dde3; --paper: #fff; --panel: #f5f6f8; --red: #b42318; --amber: #925f00; --green: #1a7f37; --blue: #1f5fbf }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e8eb; --dim: #9aa1ab; --line: #33383f; --paper: #15181c; --panel: #1d2126; --red: #ff8a80; --amber: #f2b84b; --green: #6fd08c; --blue: #86b6ff } }
+body { margin: 0 auto; padding: 2rem 1rem 4rem; max-width: 60rem; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif }
+h1 { font-size: 1.3rem; margin: 0 0 .25rem }
+.facts, .meta { color: var(--dim) }
+ol { list-style: none; margin: 2rem 0 0; padding: 0 }
+li { border-top: 1px solid var(--line); padding: .75rem 0 }
+h2 { display: inline; font-size: 1rem; margin: 0 }
+time { color: var(--dim); font-variant-numeric: tabular-nums; margin-right: .5rem }
+pre { margin: .5rem 0 0; padding: .5rem .75rem; background: var(--panel); border-left: 3px solid var(--line); overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; font: 13px/1.45 ui-monospace, monospace }
+pre.in { border-color: var(--blue) }
+.warn h2, .suspicious, .ask { color: var(--amber) }
+.deny, .dangerous { color: var(--red) }
+p { margin: .25rem 0 0 }
 `
 
 type pageStep struct {
@@ -92,7 +96,9 @@ func writeSessionHTML(w io.Writer, s app.Session, list []*step) error {
 			rows[i].Verdict = &pageVerdict{"meta", "because: " + visible(x.Because)}
 		}
 	}
+	hash := sha256.Sum256([]byte(pageStyle))
 	return fault.Wrap(op, fault.Unavailable, page.Execute(w, map[string]any{
+		"Style": template.CSS(pageStyle), "StyleHash": "sha256-" + base64.StdEncoding.EncodeToString(hash[:]), //nolint:gosec // G203: a constant of ours
 		"ID": visible(s.ID), "Agent": visible(s.Agent), "Begun": localTime(s.Begun), "Last": localTime(s.Last), "Actions": actions(list),
 		"Blocked": s.Blocked, "Cost": dollars(s.Dollars), "Steps": rows,
 	}))
