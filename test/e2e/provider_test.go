@@ -5,9 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -122,23 +120,29 @@ func TestProviderFaults(t *testing.T) {
 // turns gives a request's messages.
 func turns(r modelserver.Request) any { return r.JSON()["messages"] }
 
-// TestErrorsInARow ends an unattended run after five failed calls.
+// TestErrorsInARow ends an unattended run after five failed calls, and at once
+// when the same call can only fail again.
 func TestErrorsInARow(t *testing.T) {
-	t.Parallel()
-	l := newLab(t)
-	l.server.Close()
-	l.server = modelserver.NewScript(t, modelserver.Script{Loop: true, Replies: []modelserver.Reply{
-		{Status: 400, Error: &modelserver.Failure{Type: "bad", Message: "no such thing"}},
-	}})
-	began := time.Now()
-	r := l.call("run", l.file("ada.yaml"), "--once", "--unattended")
-	if r.code == codeOK {
-		t.Errorf("exit %d after nothing but errors\n%s", r.code, tail(r.text()))
+	for name, c := range map[string]struct {
+		reply       modelserver.Reply
+		calls, code int
+		says        string
+	}{
+		"garbage": {modelserver.Reply{Body: new(string)}, 5, codeUnavailable, "openai"},
+		"refused": {modelserver.Reply{Status: 401, EchoKey: true}, 1, codeConfig, "401"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t)
+			l.server = modelserver.NewScript(t, modelserver.Script{Loop: true, Replies: []modelserver.Reply{c.reply}})
+			r := l.patrol(c.code)
+			l.has("the output", r.text(), c.says)
+			l.lacks("the output", r.text(), l.key)
+			if n := len(l.server.Requests()); n != c.calls {
+				t.Errorf("%d calls, want %d", n, c.calls)
+			}
+			l.noTrace(l.key)
+			l.verify()
+		})
 	}
-	t.Logf("exit %d after %d calls in %v", r.code, len(l.server.Requests()), time.Since(began))
-	l.has("the output", r.text(), "400")
-	if n := strings.Count(l.asked(), "--- request"); n > 5 {
-		t.Errorf("%d calls, want at most 5", n)
-	}
-	l.verify()
 }
