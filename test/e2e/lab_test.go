@@ -410,3 +410,20 @@ func processes(marker string) []string {
 	}
 	return out
 }
+
+// reply answers only requests that hold a text.
+func reply(match, text string) modelserver.Reply {
+	r := say(text)
+	r.Match = match
+	return r
+}
+
+// newLoop says the same for ever.
+func newLoop(t *testing.T, texts ...string) *modelserver.Server {
+	t.Helper()
+	s := modelserver.Script{Loop: true}
+	for _, text := range texts {
+		s.Replies = append(s.Replies, say(text))
+	}
+	return modelserver.NewScript(t, s)
+}
