@@ -161,6 +161,7 @@ func (e *engine) runAgent(ctx context.Context, ag *config.Agent, con Console) Ru
 	sum := RunSummary{Agent: ag.Username}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	e.boxes.onLoss(ag.Username, cancel)
 	stopped := e.store.WatchStop(ctx, ag.Username)
 	go func() {
 		select {
@@ -183,7 +184,7 @@ func (e *engine) runAgent(ctx context.Context, ag *config.Agent, con Console) Ru
 	})
 	sum.Tier = e.boxes.tierOf(got.Session)
 	err = errors.Join(err, e.boxes.end(got.Session))
-	if cause := context.Cause(ctx); cause != nil && fault.Is(cause, fault.Unavailable) {
+	if cause := context.Cause(ctx); cause != nil && fault.Is(cause, fault.Unavailable) && !errors.Is(err, cause) {
 		err = errors.Join(cause, err)
 	}
 	sum.Session, sum.Ended, sum.Turns, sum.Commands = got.Session, got.Ended, got.Turns, got.Commands

@@ -23,6 +23,7 @@ type sessions struct {
 	dir  string // private directory for collected facts
 	mu   sync.Mutex
 	live map[string]*session
+	lost map[string]context.CancelCauseFunc // by agent: ends its run
 }
 
 // session is one live sandbox with its shell.
@@ -34,7 +35,7 @@ type session struct {
 }
 
 func newSessions(dir string) *sessions {
-	return &sessions{dir: dir, live: map[string]*session{}}
+	return &sessions{dir: dir, live: map[string]*session{}, lost: map[string]context.CancelCauseFunc{}}
 }
 
 // start performs session.start; exec performs exec. They are two executors
@@ -74,13 +75,13 @@ func (s startSession) Perform(ctx context.Context, p *gate.Permit) (record.Resul
 		},
 	}
 	if spec.ReadOnly {
-		s.put(a.Session, live)
+		s.put(a.Session, a.Agent, live)
 		return res, nil
 	}
 	if live.shell, err = live.box.Shell(ctx, sandbox.ShellOptions{OutputBytes: output, Timeout: timeout}); err != nil {
 		return record.Result{}, errors.Join(err, live.close())
 	}
-	s.put(a.Session, live)
+	s.put(a.Session, a.Agent, live)
 	return res, nil
 }
 
@@ -98,10 +99,31 @@ func (s startSession) collect(ctx context.Context, live *session) (string, error
 	return ", facts " + sum.String(), nil
 }
 
-func (s *sessions) put(id string, live *session) {
+func (s *sessions) put(id, agent string, live *session) {
+	s.mu.Lock()
+	s.live[id] = live
+	s.mu.Unlock()
+	go s.guard(id, agent, live)
+}
+
+// onLoss says what ends the run of an agent whose sandbox is lost.
+func (s *sessions) onLoss(agent string, end context.CancelCauseFunc) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.live[id] = live
+	s.lost[agent] = end
+}
+
+// guard ends the run of an agent whose sandbox ended without being closed: its
+// model could only pay for commands that nothing can run.
+func (s *sessions) guard(id, agent string, live *session) {
+	<-live.box.Done()
+	s.mu.Lock()
+	open, end := s.live[id] == live, s.lost[agent]
+	s.mu.Unlock()
+	if open && end != nil {
+		end(fault.New("app.sandbox", fault.Unavailable,
+			"the sandbox of %s has ended, because its wall_seconds are used up or its processes were killed; `sallyport run` starts a new one", agent))
+	}
 }
 
 func (s *sessions) get(id string) (*session, bool) {
