@@ -152,22 +152,37 @@ func TestFatReplies(t *testing.T) {
 	}
 }
 
-// TestSandboxDies: when the sandbox is killed from outside, the run says so
-// and goes on or ends, but does not hang and does not run outside.
+// TestSandboxDies: when the sandbox is lost, killed from outside or at its
+// limit of time, the run says so and ends; it must not pay a model for commands
+// that nothing can run.
 func TestSandboxDies(t *testing.T) {
-	t.Parallel()
-	m := marker(30)
-	l := newLab(t, say("sleep "+m), say("echo alive-$((6*7))"), say("pause 1"))
-	p := l.inCommand(m)
-	for _, pid := range l.below(p.cmd.Process.Pid) {
-		_ = syscall.Kill(pid, syscall.SIGKILL) // some went with their parent
+	for i, name := range []string{"killed", "out of time"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := marker(int64(30 + i))
+			l := newLab(t, say("sleep "+m), say("pause 1"), say("pause 1"))
+			if name == "out of time" {
+				l.bounds = "{wall_seconds: 2}"
+			}
+			p := l.inCommand(m)
+			if name == "killed" {
+				for _, pid := range l.below(p.cmd.Process.Pid) {
+					_ = syscall.Kill(pid, syscall.SIGKILL) // some went with their parent
+				}
+			}
+			r := p.wait(20 * time.Second)
+			if r.code != codeUnavailable {
+				t.Errorf("exit %d, want %d", r.code, codeUnavailable)
+			}
+			l.has("the error", r.err, "the sandbox of ada has ended", "sallyport run")
+			if n := len(l.server.Requests()); n != 1 {
+				t.Errorf("%d calls, want 1", n)
+			}
+			l.gone(m, 2*time.Second)
+			l.verify()
+			l.lacks("the next start", l.patrol(codeOK).text(), "in flight")
+		})
 	}
-	r := p.wait(20 * time.Second)
-	l.gone(m, 2*time.Second)
-	l.verify()
-	next := l.call("run", l.file("ada.yaml"), "--once", "--unattended")
-	l.lacks("the next start", next.text(), "in flight")
-	t.Logf("exit %d\n%s", r.code, tail(r.text()))
 }
 
 // below lists the processes that a process started, through all generations.
