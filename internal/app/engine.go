@@ -146,10 +146,10 @@ func (spawner) Perform(_ context.Context, p *gate.Permit) (record.Result, error)
 
 // deps gives one agent's loop what it needs; everything with an effect is the
 // gate.
-func (e *engine) deps(con Console) agent.Deps {
+func (e *engine) deps(con Console, interrupts <-chan struct{}) agent.Deps {
 	return agent.Deps{
 		Gate: e.gate, Journal: e.store, Notes: e.store, Console: con, Now: e.now,
-		Budget: budget{e}, Reports: newReports{e.app}, Interrupts: e.opts.Interrupts,
+		Budget: budget{e}, Reports: newReports{e.app}, Interrupts: interrupts,
 	}
 }
 

@@ -14,7 +14,6 @@ import (
 	"sallyport/internal/fault"
 	"sallyport/internal/label"
 	"sallyport/internal/record"
-	"sallyport/internal/schedule"
 )
 
 // RunOptions say what to run and how.
@@ -104,10 +103,13 @@ func (a *App) Run(ctx context.Context, o RunOptions) ([]RunSummary, error) {
 	e.announce(agents)
 	runs := make([]func(context.Context) error, len(agents))
 	out := make([]RunSummary, len(agents))
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	interrupts := fanOut(ctx, o.Interrupts, len(agents))
 	for i, ag := range agents {
 		runs[i] = func(ctx context.Context) error {
-			return e.repeat(ctx, o, func(ctx context.Context) error {
-				out[i] = e.runAgent(ctx, ag, consoles[ag.Username])
+			return e.series(ctx, ag.Username, interrupts[i], func(ctx context.Context) error {
+				out[i] = e.runAgent(ctx, ag, consoles[ag.Username], interrupts[i])
 				return out[i].err
 			})
 		}
@@ -124,54 +126,12 @@ func (a *App) checkStart(o RunOptions) error {
 	return errors.Join(a.Config.Problems(false)...)
 }
 
-// repeat runs one patrol, or patrols at an interval until ctx ends.
-func (e *engine) repeat(ctx context.Context, o RunOptions, run func(context.Context) error) error {
-	if o.Every == 0 {
-		return run(ctx)
-	}
-	plan := schedule.Plan{
-		Every: o.Every, Jitter: o.Every / 20,
-		Next: func(in time.Duration, skipped int) {
-			fmt.Fprintf(o.Out, "Next patrol in %s (%d skipped).\n", in.Round(time.Second), skipped)
-		},
-		Failed: func(err error) error {
-			if lasting(err) {
-				return err
-			}
-			fmt.Fprintln(o.Out, sentence(err))
-			return nil
-		},
-	}
-	return schedule.Every(ctx, plan, run)
-}
-
-// lasting tells errors that the next patrol would meet again or must not
-// override: a stop, a spent budget, a configuration.
-func lasting(err error) bool {
-	switch fault.KindOf(err) {
-	case fault.Denied, fault.Budget, fault.Config, fault.Canceled, fault.Corrupt, fault.Unsupported:
-		return true
-	default:
-		return false
-	}
-}
-
 // runAgent runs one agent to its end and says how it went.
-func (e *engine) runAgent(ctx context.Context, ag *config.Agent, con Console) RunSummary {
+func (e *engine) runAgent(ctx context.Context, ag *config.Agent, con Console, interrupts <-chan struct{}) RunSummary {
 	sum := RunSummary{Agent: ag.Username}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	e.boxes.onLoss(ag.Username, cancel)
-	stopped := e.store.WatchStop(ctx, ag.Username)
-	go func() {
-		select {
-		case <-stopped:
-			cancel(fault.New("app.stop", fault.Denied, "%s was stopped by the operator", ag.Username))
-		case <-e.store.Failed():
-			cancel(fault.New("app.log", fault.Unavailable, "the log can no longer be written, so nothing more may happen; check the disk and run `sallyport verify`"))
-		case <-ctx.Done():
-		}
-	}()
 	began := e.now()
 	spec, err := e.specFor(ag)
 	if err != nil {
@@ -179,14 +139,12 @@ func (e *engine) runAgent(ctx context.Context, ag *config.Agent, con Console) Ru
 		return sum
 	}
 	attended := !e.opts.Unattended && e.single
-	got, err := agent.Run(ctx, spec, e.deps(con), agent.Options{
+	got, err := agent.Run(ctx, spec, e.deps(con, interrupts), agent.Options{
 		Once: e.opts.Once || e.opts.Every > 0, Attended: attended, Turns: e.opts.Turns,
 	})
 	sum.Tier = e.boxes.tierOf(got.Session)
 	err = errors.Join(err, e.boxes.end(got.Session))
-	if cause := context.Cause(ctx); cause != nil && fault.Is(cause, fault.Unavailable) && !errors.Is(err, cause) {
-		err = errors.Join(cause, err)
-	}
+	err = because(ctx, err)
 	sum.Session, sum.Ended, sum.Turns, sum.Commands = got.Session, got.Ended, got.Turns, got.Commands
 	sum.Denied, sum.Tokens, sum.Cost = got.Denied, got.Tokens, got.Cost
 	sum.Seconds = e.now().Sub(began).Seconds()
