@@ -54,6 +54,7 @@ func BenchmarkLogOne(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	defer insert.Close()
 	e := happened()
 	text := strings.Repeat("x", 200)
 	var ours, theirs samples
