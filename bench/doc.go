@@ -14,8 +14,7 @@
 //
 // Environment: BENCH_ENTRIES is the size of the export that is verified
 // (default 200,000), BENCH_AGENTS the agent counts whose memory is measured
-// (default "1,10,100"), BENCH_SHELLS bounds how many of them get a shell that
-// lives (default 100).
+// (default "1,10,100").
 //
 // Nothing imports this package; its tests may import every room.
 package bench
