@@ -96,12 +96,14 @@ func (e *engine) begin(ctx context.Context, agents []*config.Agent) (err error) 
 			return err
 		}
 	}
-	e.run, err = e.store.StartRun(ctx, names, "")
-	return err
+	if e.run, err = e.store.StartRun(ctx, names, ""); err != nil {
+		return err
+	}
+	return e.boxes.own(ctx, e.store.Store, e.run)
 }
 
 func (e *engine) close() {
-	err := errors.Join(e.boxes.endAll(), e.store.EndRun(context.Background(), e.run), e.store.file.Close())
+	err := errors.Join(e.boxes.endAll(), os.RemoveAll(e.boxes.dir), e.store.EndRun(context.Background(), e.run), e.store.file.Close())
 	if err != nil {
 		fmt.Fprintln(e.opts.Out, sentence(err))
 	}

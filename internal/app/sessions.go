@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"sallyport/internal/record"
 	"sallyport/internal/sandbox"
 	"sallyport/internal/sandbox/collect"
+	"sallyport/internal/store"
 )
 
 // sessions performs session.start and exec: it holds the live sandboxes by
@@ -326,4 +329,31 @@ func (r *argReader) list(m map[string]any, key string) []string {
 func factsDir(home string) (string, error) {
 	dir := filepath.Join(home, "run")
 	return dir, fault.Wrap("app.facts", fault.Unavailable, os.MkdirAll(dir, 0o700))
+}
+
+// own gives this run its own directory for facts and removes those of runs
+// whose process died: what was collected about the host must not outlive the
+// session it was collected for.
+func (s *sessions) own(ctx context.Context, st *store.Store, run int64) error {
+	// Listed before the runs: a directory's run is recorded before it is made, so
+	// one that appears meanwhile is never taken for a dead run's.
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return fault.Wrap("app.facts", fault.Unavailable, err)
+	}
+	runs, err := st.Runs(ctx, math.MaxInt32)
+	if err != nil {
+		return err
+	}
+	alive := map[string]bool{}
+	for _, r := range runs {
+		alive[strconv.FormatInt(r.ID, 10)] = r.Alive
+	}
+	for _, e := range entries {
+		if !alive[e.Name()] {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(s.dir, e.Name())))
+		}
+	}
+	s.dir = filepath.Join(s.dir, strconv.FormatInt(run, 10))
+	return fault.Wrap("app.facts", fault.Unavailable, errors.Join(err, os.MkdirAll(s.dir, 0o700)))
 }
