@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -199,4 +200,32 @@ func TestInterrupts(t *testing.T) {
 	l.verify()
 	next := l.patrol(codeOK)
 	l.lacks("the next start", next.text(), "in flight")
+}
+
+// TestKilledFacts: what was collected about the host for a session does not
+// outlive it, not even when the run is killed.
+func TestKilledFacts(t *testing.T) {
+	t.Parallel()
+	m := marker(70)
+	l := newLab(t, say("sleep "+m), say("pause 1"))
+	l.profile = "auditor"
+	p := l.inCommand(m)
+	facts := func() []string {
+		found, err := filepath.Glob(filepath.Join(l.home, "run", "*", "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	if len(facts()) == 0 {
+		t.Error("no facts are where this test looks for them")
+	}
+	p.signal(syscall.SIGKILL)
+	<-p.done
+	l.gone(m, 2*time.Second)
+	l.patrol(codeOK)
+	if left := facts(); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	l.verify()
 }
