@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"sallyport/internal/action"
 	"sallyport/internal/approval"
 	"sallyport/internal/fault"
 	"sallyport/internal/record"
@@ -184,7 +185,13 @@ func (a *App) Grant(ctx context.Context, g record.Grant) (GrantInfo, error) {
 	if err != nil {
 		return GrantInfo{}, err
 	}
-	g, _, err = svc.Grant(ctx, g, signer)
+	act := action.Action{Kind: action.TrustChange, Target: "grants", Args: map[string]any{"diff": map[string]any{
+		"add": string(g.Kind), "agent": g.Agent, "target": g.Target, "expires": g.Expires.UTC().Format(time.RFC3339), "uses": int64(g.Uses), "parent": g.Parent,
+	}}}
+	err = a.steer(ctx, act, func(ctx context.Context) (err error) {
+		g, _, err = svc.Grant(ctx, g, signer)
+		return err
+	})
 	return grantOf(g, time.Now()), err
 }
 
@@ -197,5 +204,6 @@ func (a *App) Revoke(ctx context.Context, id, by string) error {
 	if !ok {
 		return fault.New("app.revoke", fault.NotFound, "there is no grant %s: `sallyport grants` lists them", id)
 	}
-	return st.Revoke(ctx, id, by)
+	act := action.Action{Kind: action.TrustChange, Target: "grants", Args: map[string]any{"diff": map[string]any{"revoke": id}}}
+	return a.steer(ctx, act, func(ctx context.Context) error { return st.Revoke(ctx, id, by) })
 }

@@ -91,10 +91,9 @@ func (e *engine) begin(ctx context.Context, agents []*config.Agent) (err error) 
 	names := make([]string, len(agents))
 	for i, ag := range agents {
 		names[i] = ag.Username
-		// Starting an agent is the operator's word that it may run again.
-		if err := e.store.ClearStop(ctx, ag.Username); err != nil {
-			return err
-		}
+	}
+	if err := release(ctx, e.store.Store, names); err != nil {
+		return err
 	}
 	if e.run, err = e.store.StartRun(ctx, names, ""); err != nil {
 		return err

@@ -41,6 +41,10 @@ type modelCalls struct {
 	total  record.Micros            // of all agents together; negative = none
 }
 
+// maxModelConns is how many calls may be under way to one host: one for each
+// agent of a large directory.
+const maxModelConns = 1024
+
 func newModelCalls() *modelCalls {
 	return &modelCalls{models: map[string]*wiredModel{}, limits: map[string]record.Micros{}, total: -1}
 }
@@ -54,7 +58,7 @@ func (m *modelCalls) wire(cfg *config.Config, env *config.Env, dial *egress.Dial
 	if model, err = model.Expand(env); err != nil {
 		return nil, err
 	}
-	w := &wiredModel{target: model.Provider + "/" + model.Model, model: model}
+	w := &wiredModel{target: targetOf(model), model: model}
 	if w.client, err = newClient(model, env, dial); err != nil {
 		return nil, err
 	}
@@ -65,6 +69,16 @@ func (m *modelCalls) wire(cfg *config.Config, env *config.Env, dial *egress.Dial
 	defer m.mu.Unlock()
 	m.models[w.target] = w
 	return w, nil
+}
+
+// targetOf names a model as actions do: "provider/model", and the host behind
+// it when that is not the provider's own, because it is a sink of its own.
+func targetOf(model config.Model) string {
+	target := model.Provider + "/" + model.Model
+	if u, err := url.Parse(model.BaseURL); err == nil && u.Host != "" {
+		target += "@" + u.Host
+	}
+	return target
 }
 
 // newClient builds the provider's client. A missing key is an error that names
@@ -90,7 +104,7 @@ func newClient(model config.Model, env *config.Env, dial *egress.Dialer) (llm.Cl
 	// Exactly one call is reserved, so a call that may already be charged for
 	// is not repeated.
 	opt := llm.Options{NoRetryUnsettled: true}
-	http := dial.Client(egress.ClientOptions{})
+	http := dial.Client(egress.ClientOptions{MaxConnsPerHost: maxModelConns})
 	switch model.Provider {
 	case "openai":
 		return openai.New(ep, http, opt)

@@ -58,9 +58,6 @@ func (a *App) Status(ctx context.Context) (Status, error) {
 		return out, err
 	}
 	rep, err := st.Status(ctx)
-	if err == nil {
-		err = nameAgents(ctx, st, rep.Runs)
-	}
 	if err != nil {
 		return out, err
 	}

@@ -91,7 +91,7 @@ func (a *App) modelSinks(parse func(what, text string) label.Label) []policy.Sin
 			continue // its variables are not set, so nobody can call it
 		}
 		sink := policy.Sink{
-			Kind: action.ModelCall, Target: m.Provider + "/" + m.Model,
+			Kind: action.ModelCall, Target: targetOf(m),
 			Clearance: parse("models."+name+".clearance", a.Config.ModelClearance(m)), Origin: "endpoints." + m.Provider + ".clearance",
 		}
 		if old, ok := sinks[sink.Target]; ok && !sink.Clearance.ConfFlowsTo(old.Clearance) {

@@ -78,9 +78,6 @@ func (s RunSummary) Err() error { return s.err }
 // fault.Unsupported or fault.Unavailable.
 func (a *App) Run(ctx context.Context, o RunOptions) ([]RunSummary, error) {
 	agents, errs := config.LoadAgents(o.Path, *a.Env)
-	for _, err := range errs {
-		fmt.Fprintln(o.Out, sentence(err))
-	}
 	if len(agents) == 0 {
 		return nil, errors.Join(append(errs, fault.New("app.run", fault.Config, "no agent could be loaded from %s", o.Path))...)
 	}
@@ -101,6 +98,9 @@ func (a *App) Run(ctx context.Context, o RunOptions) ([]RunSummary, error) {
 	}
 	defer e.close()
 	e.announce(agents)
+	for _, err := range errs { // said now, because the others run on for long
+		fmt.Fprintf(o.Out, "Notice: this agent is left out: %s\n", sentence(err))
+	}
 	runs := make([]func(context.Context) error, len(agents))
 	out := make([]RunSummary, len(agents))
 	ctx, cancel := context.WithCancel(ctx)

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"sallyport/internal/fault"
 	"sallyport/internal/schedule"
+	"sallyport/internal/store"
 )
 
 // series runs an agent's patrols, one or many. A stop and a log that cannot be
@@ -49,6 +51,37 @@ func (e *engine) series(ctx context.Context, agent string, interrupts <-chan str
 	})
 	waiting()
 	return because(ctx, err)
+}
+
+// release takes back the stops of agents that are started: that is the
+// operator's word that they may run again. A stop of everybody is first
+// narrowed to those whose process still is there, so that it holds for them.
+func release(ctx context.Context, st *store.Store, agents []string) error {
+	rep, err := st.Status(ctx)
+	if err != nil {
+		return err
+	}
+	everybody := slices.IndexFunc(rep.Stops, func(s store.Stop) bool { return s.Agent == "" })
+	if everybody >= 0 {
+		runs, err := affected(ctx, st, "")
+		if err != nil {
+			return err
+		}
+		for _, r := range runs {
+			for _, name := range r.Agents {
+				if err := st.RequestStop(ctx, name, rep.Stops[everybody].By); err != nil {
+					return err
+				}
+			}
+		}
+		agents = append(slices.Clone(agents), "")
+	}
+	for _, name := range agents {
+		if err := st.ClearStop(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // endAt ends a series at the next Ctrl-C: between two patrols nobody else hears

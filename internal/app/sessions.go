@@ -35,6 +35,7 @@ type session struct {
 	shell   *sandbox.Shell
 	timeout time.Duration
 	facts   string // directory of collected facts, removed at the end; "" for none
+	forget  func() // ends the collecting that still goes on; nil for none
 }
 
 func newSessions(dir string) *sessions {
@@ -95,7 +96,10 @@ func (s startSession) collect(ctx context.Context, live *session) (string, error
 		return "", fault.Wrap("app.collect", fault.Unavailable, err)
 	}
 	live.facts = dir
-	sum, err := collect.Collect(ctx, dir, collect.Options{})
+	// What takes long is read while the session already runs.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	sum, err := collect.Collect(ctx, dir, collect.Options{Late: true})
+	live.forget = func() { cancel(); <-sum.Done }
 	if err != nil {
 		return "", errors.Join(fault.Wrap("app.collect", fault.Unavailable, err), live.close())
 	}
@@ -180,6 +184,9 @@ func (l *session) close() error {
 	}
 	if l.box != nil {
 		errs = append(errs, l.box.Close())
+	}
+	if l.forget != nil {
+		l.forget()
 	}
 	if l.facts != "" {
 		errs = append(errs, os.RemoveAll(l.facts))

@@ -1,10 +1,12 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
 
+	"sallyport/internal/action"
 	"sallyport/internal/fault"
 	"sallyport/internal/record"
 	"sallyport/internal/store"
@@ -69,7 +71,8 @@ func (a *App) Stop(ctx context.Context, o StopOptions) (StopResult, error) {
 	if err != nil {
 		return res, err
 	}
-	if err := st.RequestStop(ctx, o.Agent, o.By); err != nil {
+	act := action.Action{Kind: action.AgentStop, Target: cmp.Or(o.Agent, "*"), Args: map[string]any{"agent": o.Agent}}
+	if err := a.steer(ctx, act, func(ctx context.Context) error { return st.RequestStop(ctx, o.Agent, o.By) }); err != nil {
 		return res, err
 	}
 	if o.Wait <= 0 {
@@ -95,9 +98,6 @@ func (a *App) Stop(ctx context.Context, o StopOptions) (StopResult, error) {
 // affected lists the living runs of an agent; "" is everybody.
 func affected(ctx context.Context, st *store.Store, agent string) ([]store.RunInfo, error) {
 	runs, err := st.Runs(ctx, 1000)
-	if err == nil {
-		err = nameAgents(ctx, st, runs)
-	}
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,11 @@ const scopeQuery = `SELECT
 	COALESCE(c.label, ''), COALESCE(c.ceiling, '')
 	FROM (SELECT 1) LEFT JOIN contexts c ON c.id=?2`
 
+const (
+	spentQuery   = `SELECT spent + reserved FROM accounts WHERE account=?`
+	counterQuery = `SELECT name, n FROM counters WHERE session=?`
+)
+
 type scope struct {
 	rev     int64
 	stopped string
@@ -65,6 +70,13 @@ func readScope(scan func(...any) error, s record.Scope) (scope, error) {
 // would otherwise refuse each other, and Intend checks the limit itself.
 func (s *Store) Snapshot(ctx context.Context, sc record.Scope) (record.Snapshot, error) {
 	const name = "store.snapshot"
+	// Preparing takes a reader. Inside the transactions below, which hold one
+	// each, as many of them as there are readers would wait for ever.
+	for _, q := range []string{scopeQuery, spentQuery, counterQuery, liveGrants} {
+		if _, err := s.readStmt(ctx, q); err != nil { //nolint:sqlclosecheck // kept; release closes it
+			return record.Snapshot{}, unavailable(name, err)
+		}
+	}
 	tx, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return record.Snapshot{}, unavailable(name, err)
@@ -98,11 +110,11 @@ func (s *Store) snapshot(ctx context.Context, tx *sql.Tx, sc record.Scope) (reco
 	if err != nil {
 		return out, err
 	}
-	err = each(`SELECT spent + reserved FROM accounts WHERE account=?`, func(scan func(...any) error) error { return scan(&out.Spent) }, sc.Agent)
+	err = each(spentQuery, func(scan func(...any) error) error { return scan(&out.Spent) }, sc.Agent)
 	if err != nil {
 		return out, err
 	}
-	err = each(`SELECT name, n FROM counters WHERE session=?`, func(scan func(...any) error) error {
+	err = each(counterQuery, func(scan func(...any) error) error {
 		var name string
 		var n int
 		err := scan(&name, &n)

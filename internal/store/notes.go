@@ -5,19 +5,17 @@ import (
 
 	"sallyport/internal/fault"
 	"sallyport/internal/label"
-	"sallyport/internal/record"
 )
 
 // SaveNote keeps the note with which an agent's session ended, for the next
-// one. It carries the label of the context that wrote it.
+// one. It carries the label of the context that wrote it. That a note was made
+// is an event of the session, which the agent's loop appends.
 func (s *Store) SaveNote(ctx context.Context, agent, note string, l label.Label) error {
 	const name = "store.saveNote"
 	err := s.do(ctx, name, func(t *tx) error {
-		if _, err := t.exec(`INSERT INTO notes VALUES (?1,?2,?3,?4) ON CONFLICT (agent) DO UPDATE SET note=?2, label=?3, time=?4`,
-			agent, note, l.String(), max(t.tree.clock, s.opt.Now().UnixMicro())); err != nil {
-			return err
-		}
-		return t.note(record.Event{Type: "session.note", Agent: agent, Data: map[string]any{"note": note, "label": l.String()}})
+		_, err := t.exec(`INSERT INTO notes VALUES (?1,?2,?3,?4) ON CONFLICT (agent) DO UPDATE SET note=?2, label=?3, time=?4`,
+			agent, note, l.String(), max(t.tree.clock, s.opt.Now().UnixMicro()))
+		return err
 	})
 	return s.explain(name, err)
 }

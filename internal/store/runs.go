@@ -108,8 +108,9 @@ func (s *Store) Runs(ctx context.Context, limit int) ([]RunInfo, error) {
 				r.Ended = time.UnixMicro(ended).UTC()
 			}
 			r.Alive = ended == 0 && alive(owner)
+			err := json.Unmarshal([]byte(agents), &r.Agents)
 			out = append(out, r)
-			return json.Unmarshal([]byte(agents), &r.Agents)
+			return err
 		})
 	if err != nil {
 		return nil, s.explain(name, err)

@@ -33,9 +33,11 @@ see() {
 d() { sed 's/^/d /'; }
 # fact NAME: 0 when the collector read it; otherwise says why not
 fact() {
-  local s
+  local s n
   can $H/coverage.tsv || { echo >&9 "! unreadable $H"; return 1; }
-  s=$(awk -F'\t' -v c="$1" '$1==c{print $2;exit}' $H/coverage.tsv)
+  for n in 1 2 3 4 5 6 7 8; do # what is still being read comes within seconds
+    s=$(awk -F'\t' -v c="$1" '$1==c{print $2;exit}' $H/coverage.tsv); [ "$s" = pending ] || break; sleep 1
+  done
   case $s in ok) return 0;; partial) echo >&9 "! unreadable $H/$1"; return 0;; not-installed) no "$1";; *) echo >&9 "! unreadable $H/$1";; esac
   return 1
 }

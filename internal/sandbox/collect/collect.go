@@ -31,6 +31,7 @@ const (
 	StatePartial      = "partial"       // some of it was closed to this user, or too large
 	StateUnreadable   = "unreadable"    // nothing was read, though it is there
 	StateNotInstalled = "not-installed" // there is nothing of the kind on this host
+	StatePending      = "pending"       // still being read, see Options.Late
 )
 
 // Limits that keep a hostile or huge host from growing the facts without bound.
@@ -44,6 +45,10 @@ const (
 type Options struct {
 	Root    string        // directory that stands for /; default "/"; elsewhere no program is started
 	Timeout time.Duration // for everything together; default and maximum DefaultTimeout
+	// Late lets Collect return before the slow collectors are done: until then
+	// coverage.tsv calls them pending, and Summary.Done tells when they are. The
+	// caller's ctx then has to live as long.
+	Late bool
 }
 
 // State is what became of one collector.
@@ -57,6 +62,7 @@ type State struct {
 type Summary struct {
 	Collectors []State
 	Elapsed    time.Duration
+	Done       <-chan struct{} // closed when everything was read; closed already without Options.Late
 }
 
 // String is one line for people: how many were read, and what was not.
@@ -66,6 +72,8 @@ func (s Summary) String() string {
 		switch c.State {
 		case StateOK:
 			ok++
+		case StatePending:
+			rest = append(rest, c.Name+" still being read")
 		default:
 			rest = append(rest, c.Name+" "+c.State)
 		}
@@ -143,6 +151,7 @@ func clean(s string) string {
 type collector struct {
 	names []string
 	run   func(context.Context, host) fact
+	slow  bool // starts another program that takes seconds
 }
 
 // live states whether the session will see the same sockets as the collector.
@@ -165,39 +174,91 @@ func Collect(ctx context.Context, dir string, o Options) (Summary, error) {
 		o.Timeout = DefaultTimeout
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
-	defer cancel()
-	h := host{root: filepath.Clean(o.Root)}
-	all := collectors()
-	results := make([]chan fact, len(all))
-	for i := range all {
+	c := &collection{dir: dir, start: start, all: collectors()}
+	c.begin(ctx, host{root: filepath.Clean(o.Root)})
+	done := make(chan struct{})
+	sum, err := c.gather(ctx, func(one collector) bool { return !o.Late || !one.slow })
+	sum.Done = done
+	if err != nil || !o.Late {
+		cancel()
+		close(done)
+		return sum, err
+	}
+	go func() {
+		defer close(done)
+		defer cancel()
+		// A directory that went away meanwhile needs no facts any more.
+		_, _ = c.gather(ctx, func(collector) bool { return true })
+	}()
+	return sum, nil
+}
+
+// collection is one run of all collectors.
+type collection struct {
+	dir     string
+	start   time.Time
+	all     []collector
+	results []chan fact
+	facts   []*fact // what has come so far
+}
+
+func (c *collection) begin(ctx context.Context, h host) {
+	c.results, c.facts = make([]chan fact, len(c.all)), make([]*fact, len(c.all))
+	for i := range c.all {
 		// Buffered: a collector stuck in a dead file system finds a place to put
 		// its answer when nobody waits any more.
-		results[i] = make(chan fact, 1)
-		go func() { results[i] <- all[i].run(ctx, h) }()
+		c.results[i] = make(chan fact, 1)
+		go func() { c.results[i] <- c.all[i].run(ctx, h) }()
 	}
+}
+
+// gather waits for the collectors that are wanted, writes their files and then
+// the coverage of all.
+func (c *collection) gather(ctx context.Context, wanted func(collector) bool) (Summary, error) {
 	var sum Summary
-	for i := range all {
-		var f fact
-		select {
-		case f = <-results[i]:
-		case <-ctx.Done():
-			for _, n := range all[i].names {
-				f.states = append(f.states, State{n, StateUnreadable, "not finished in time"})
-			}
-		}
-		if f.file != "" && f.body != nil {
-			if err := write(dir, f.file, f.body); err != nil {
-				return sum, err
-			}
-		}
-		sum.Collectors = append(sum.Collectors, f.states...)
-	}
 	var cov rows
+	for i, one := range c.all {
+		if c.facts[i] == nil && wanted(one) {
+			f := one.await(ctx, c.results[i])
+			c.facts[i] = &f
+			if f.file != "" && f.body != nil {
+				if err := write(c.dir, f.file, f.body); err != nil {
+					return sum, err
+				}
+			}
+		}
+		sum.Collectors = append(sum.Collectors, one.states(c.facts[i])...)
+	}
 	for _, s := range sum.Collectors {
 		cov.add(s.Name, s.State, s.Detail)
 	}
-	sum.Elapsed = time.Since(start)
-	return sum, write(dir, "coverage.tsv", []byte(cov.b.String()))
+	sum.Elapsed = time.Since(c.start)
+	return sum, write(c.dir, "coverage.tsv", []byte(cov.b.String()))
+}
+
+func (c collector) await(ctx context.Context, result <-chan fact) fact {
+	select {
+	case f := <-result:
+		return f
+	case <-ctx.Done():
+		return fact{states: c.each(StateUnreadable, "not finished in time")}
+	}
+}
+
+// states of a collector; without a fact yet it is pending.
+func (c collector) states(f *fact) []State {
+	if f == nil {
+		return c.each(StatePending, "")
+	}
+	return f.states
+}
+
+func (c collector) each(state, detail string) []State {
+	out := make([]State, len(c.names))
+	for i, n := range c.names {
+		out[i] = State{n, state, detail}
+	}
+	return out
 }
 
 // write puts a whole file in place, readable by every uid a sandbox may use.
