@@ -229,3 +229,20 @@ func TestKilledFacts(t *testing.T) {
 	}
 	l.verify()
 }
+
+// TestStopAll: everybody stays stopped until they are started again, and then
+// they run.
+func TestStopAll(t *testing.T) {
+	t.Parallel()
+	m := marker(80)
+	l := newLab(t, say("sleep "+m), say("echo again-$((1+1))"), say("pause 1"), say("pause 1"))
+	p := l.inCommand(m)
+	l.ok("stop", "--all")
+	if r := p.wait(8 * time.Second); r.code != codeDenied {
+		t.Errorf("exit %d, want %d\n%s", r.code, codeDenied, tail(r.text()))
+	}
+	l.gone(m, 2*time.Second)
+	l.patrol(codeOK)
+	l.has("the run after it", l.body(2), "again-2")
+	l.verify()
+}
