@@ -100,7 +100,8 @@ func TestKilledAnywhere(t *testing.T) {
 	l.server = modelserver.NewScript(t, modelserver.Script{Loop: true, Replies: []modelserver.Reply{
 		say("echo one; seq 1 2000"), say(`endsession "note"`),
 	}})
-	var before []string
+	l.patrol(codeOK, "--turns", "1")
+	before := l.eventLines()
 	for i := range 6 {
 		p := l.background()
 		time.Sleep(time.Duration(40+i*67) * time.Millisecond) // the moment is the point
@@ -108,13 +109,24 @@ func TestKilledAnywhere(t *testing.T) {
 		<-p.done
 		l.verify()
 		now := l.eventLines()
-		if i > 0 && len(before) > 0 {
-			prefix(t, before, now)
-		}
+		prefix(t, before, now)
 		before = now
 	}
-	if len(before) == 0 {
-		t.Error("no run came as far as an event")
+}
+
+// TestKilledAtBirth kills the first run of an installation while it makes its
+// keys and its database; the next run must find nothing half made.
+func TestKilledAtBirth(t *testing.T) {
+	t.Parallel()
+	for i := range 8 {
+		l := newLab(t)
+		l.server = newLoop(t, "pause 1")
+		p := l.background()
+		time.Sleep(time.Duration(20+i*7) * time.Millisecond) // the moment is the point
+		p.signal(syscall.SIGKILL)
+		<-p.done
+		l.patrol(codeOK)
+		l.verify()
 	}
 }
 

@@ -65,6 +65,7 @@ type lab struct {
 	noPrice    bool
 	noExec     bool
 	profile    string   // default workspace
+	pause      string   // debugPauseSeconds; default 0.01
 	limit      string   // spendLimitDollars; default 1.00
 	protection string   // commandProtection of the agent file
 	extra      []string // further lines of sallyport.yaml
@@ -87,7 +88,7 @@ func newLab(t *testing.T, replies ...modelserver.Reply) *lab {
 	l := &lab{
 		t: t, dir: filepath.Join(dir, "agents"), home: filepath.Join(dir, "state"),
 		key:    fmt.Sprintf("fake-key-canary-%x", time.Now().UnixNano()),
-		server: modelserver.New(t, replies...), provider: "openai", clearance: "internal", profile: "workspace", limit: "1.00",
+		server: modelserver.New(t, replies...), provider: "openai", clearance: "internal", profile: "workspace", limit: "1.00", pause: "0.01",
 	}
 	for d, mode := range map[string]os.FileMode{l.dir: 0o755, l.home: 0o700} {
 		if err := os.Mkdir(d, mode); err != nil {
@@ -141,7 +142,7 @@ func (l *lab) config() string {
 
 func (l *lab) agent(name string) string {
 	s := "username: " + name + "\ntitle: Tester\nshellModel: thinker\nwebModel: thinker\ntokenMax: 20000\n" +
-		"debugPauseSeconds: 0.01\nspendLimitDollars: " + l.limit + "\nagentPrompt: |\n  You are ${agent.username}.\n"
+		"debugPauseSeconds: " + l.pause + "\nspendLimitDollars: " + l.limit + "\nagentPrompt: |\n  You are ${agent.username}.\n"
 	if l.protection != "" {
 		s += "commandProtection: " + l.protection + "\n"
 	}
@@ -202,10 +203,9 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-// start starts sallyport with these words in a process group of its own.
-func (l *lab) start(args ...string) *proc {
+// command makes the process of sallyport with these words.
+func (l *lab) command(args ...string) *proc {
 	l.t.Helper()
-	l.prepare()
 	self, err := os.Executable()
 	if err != nil {
 		l.t.Fatal(err)
@@ -213,14 +213,28 @@ func (l *lab) start(args ...string) *proc {
 	p := &proc{t: l.t, cmd: exec.Command(self, args...), out: &buffer{}, err: &buffer{}, done: make(chan struct{}), began: time.Now()}
 	p.cmd.Env = []string{
 		asProgram + "=1", "SALLYPORT_HOME=" + l.home, "FAKE_PROVIDER_KEY=" + l.key,
-		"HOME=" + l.dir, "PATH=" + os.Getenv("PATH"), "TZ=UTC", "NO_COLOR=1", "COLUMNS=200",
+		"HOME=" + l.dir, "PATH=" + os.Getenv("PATH"), "TZ=UTC", "NO_COLOR=1", "COLUMNS=200", "TERM=xterm",
 	}
+	return p
+}
+
+// start starts sallyport with these words in a process group of its own.
+func (l *lab) start(args ...string) *proc {
+	l.t.Helper()
+	l.prepare()
+	p := l.command(args...)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.err
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p.cmd.WaitDelay = 2 * time.Second // a sandbox that outlives the program must not hang the test
 	if err := p.cmd.Start(); err != nil {
 		l.t.Fatal(err)
 	}
+	l.watch(p)
+	return p
+}
+
+// watch waits for a started process and ends it with the test.
+func (l *lab) watch(p *proc) {
 	go func() { _ = p.cmd.Wait(); close(p.done) }() // the code is read from ProcessState
 	l.t.Cleanup(func() {
 		select {
@@ -230,7 +244,6 @@ func (l *lab) start(args ...string) *proc {
 			<-p.done
 		}
 	})
-	return p
 }
 
 func (p *proc) wait(limit time.Duration) result {
