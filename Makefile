@@ -9,14 +9,14 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 5s
 
-.PHONY: all build test setup lint race fuzz bench schema clean help
+.PHONY: all build test setup lint race e2e fuzz bench schema clean help
 
 all: build
 
 build: ## build ./sallyport, static, without cgo
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o sallyport ./cmd/sallyport
 
-test: setup build lint race fuzz ## everything CI runs: vet, lint, race tests, script tests, a short fuzz pass
+test: setup build lint race e2e fuzz ## everything CI runs: vet, lint, race tests, script tests, a short fuzz pass
 
 setup: $(LINT) ## what the tests need from Debian: by apt as root, named otherwise
 	@./test/setup.sh
@@ -28,8 +28,11 @@ lint: $(LINT) ## go vet, golangci-lint
 	$(GO) vet ./...
 	$(LINT) run ./...
 
-race: ## all tests under the race detector
-	$(GO) test -race -timeout 12m ./...
+race: ## all tests of the rooms under the race detector, script tests included
+	$(GO) test -race -timeout 12m $$($(GO) list ./... | grep -v '/test/e2e$$')
+
+e2e: ## the whole program against faults; without the race detector, which its deadlines do not allow
+	$(GO) test -timeout 5m ./test/e2e
 
 fuzz: ## every fuzz target for FUZZTIME (default 5s)
 	@./test/fuzz.sh $(FUZZTIME)

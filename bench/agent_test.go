@@ -115,7 +115,7 @@ func (r *rig) Remaining(ctx context.Context, name string) (record.Micros, error)
 }
 
 // MaxTokens is what any budget here affords.
-func (r *rig) MaxTokens(string, record.Micros, int) (int, error) { return 4096, nil }
+func (r *rig) MaxTokens(string, record.Micros, llm.Request) (int, error) { return 4096, nil }
 
 // New reports nothing.
 func (r *rig) New(time.Time) ([]string, error) { return nil, nil }

@@ -196,7 +196,7 @@ func (l *lab) SaveNote(_ context.Context, _, note string, lb label.Label) error 
 
 func (l *lab) Remaining(context.Context, string) (record.Micros, error) { return 2_000_000, nil }
 
-func (l *lab) MaxTokens(string, record.Micros, int) (int, error) { return l.left() }
+func (l *lab) MaxTokens(string, record.Micros, llm.Request) (int, error) { return l.left() }
 
 func (l *lab) New(time.Time) ([]string, error) { return l.reports, nil }
 

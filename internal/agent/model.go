@@ -17,7 +17,7 @@ func (r *run) ask(ctx context.Context, prompt string) (reply string, interrupted
 	estimated := r.script.settled + perMessage + r.script.count(r.script.pending.String()+prompt)
 	room := r.spec.TokenMax - estimated - max(r.script.drift, 0)
 	req := llm.Request{Model: r.spec.ModelID, System: r.script.system, Messages: r.script.with(prompt), MaxTokens: max(room, r.minReply())}
-	res, interrupted, err := r.call(ctx, req, r.script.bytes(prompt), r.spec.Model)
+	res, interrupted, err := r.call(ctx, req, r.spec.Model)
 	if err != nil || interrupted {
 		return "", interrupted, err
 	}
@@ -52,12 +52,12 @@ func partial(stop string) string {
 }
 
 // call makes one model call within the budget.
-func (r *run) call(ctx context.Context, req llm.Request, bytes int, detail string) (llm.Response, bool, error) {
+func (r *run) call(ctx context.Context, req llm.Request, detail string) (llm.Response, bool, error) {
 	left, err := r.deps.Budget.Remaining(ctx, r.spec.Username)
 	if err != nil {
 		return llm.Response{}, false, fmt.Errorf("agent.budget: %w", err)
 	}
-	most, err := r.deps.Budget.MaxTokens(r.spec.Model, left, bytes)
+	most, err := r.deps.Budget.MaxTokens(r.spec.Model, left, req)
 	if err != nil {
 		return llm.Response{}, false, fmt.Errorf("agent.budget: %w", err)
 	}
@@ -92,7 +92,7 @@ func (r *run) reviewed(ctx context.Context, script string) string {
 		Model: r.spec.ModelID, System: reviewer, MaxTokens: reviewTokens,
 		Messages: []llm.Message{{Role: llm.User, Text: review(r.spec, script, r.cwd)}},
 	}
-	reply, interrupted, err := r.call(ctx, req, len(req.System)+len(req.Messages[0].Text), "review by "+r.spec.Model)
+	reply, interrupted, err := r.call(ctx, req, "review by "+r.spec.Model)
 	switch {
 	case err != nil:
 		r.deps.Console.Print(FromError, "The review failed, so the command is asked about: "+fault.PublicText(err))

@@ -8,6 +8,7 @@ import (
 	"sallyport/internal/action"
 	"sallyport/internal/fault"
 	"sallyport/internal/label"
+	"sallyport/internal/llm"
 	"sallyport/internal/record"
 )
 
@@ -60,13 +61,13 @@ type Notes interface {
 	SaveNote(ctx context.Context, agent, note string, l label.Label) error
 }
 
-// Budget tells what is left. MaxTokens gives how many output tokens a call
-// with so many input bytes can afford; it returns a fault.Budget error, or a
-// number too small for a reply, when it can afford none. A negative remainder
-// means that there is no limit.
+// Budget tells what is left. MaxTokens gives how many output tokens a request,
+// priced as the gate will reserve it, can afford; it returns a fault.Budget
+// error, or a number too small for a reply, when it can afford none. A negative
+// remainder means that there is no limit.
 type Budget interface {
 	Remaining(ctx context.Context, agent string) (record.Micros, error)
-	MaxTokens(target string, remaining record.Micros, inputBytes int) (int, error)
+	MaxTokens(target string, remaining record.Micros, req llm.Request) (int, error)
 }
 
 // Reports lists the report files that appeared after a time.

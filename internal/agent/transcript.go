@@ -73,12 +73,3 @@ func (t *transcript) learn(estimated int, u llm.Usage) {
 	}
 	t.drift += counted - estimated
 }
-
-// bytes is the size of a call's input, for pricing.
-func (t *transcript) bytes(prompt string) int {
-	n := len(t.system) + t.pending.Len() + len(prompt)
-	for _, m := range t.msgs {
-		n += len(m.Text)
-	}
-	return n
-}

@@ -15,6 +15,7 @@ import (
 	"sallyport/internal/egress"
 	"sallyport/internal/fault"
 	"sallyport/internal/gate"
+	"sallyport/internal/llm"
 	"sallyport/internal/record"
 	"sallyport/internal/sandbox"
 	"sallyport/internal/store"
@@ -182,8 +183,8 @@ func (b budget) Remaining(ctx context.Context, name string) (record.Micros, erro
 }
 
 // MaxTokens implements agent.Budget.
-func (b budget) MaxTokens(target string, left record.Micros, inputBytes int) (int, error) {
-	return b.e.models.most(target, left, inputBytes)
+func (b budget) MaxTokens(target string, left record.Micros, req llm.Request) (int, error) {
+	return b.e.models.most(target, left, req)
 }
 
 // newReports tells an agent's loop which reports appeared.

@@ -238,8 +238,9 @@ func (w *wiredModel) cost(req llm.Request, reply llm.Response, err error) record
 	return record.Micros(w.price.Settle(reply, err != nil, reserved))
 }
 
-// most gives how many output tokens a call can afford.
-func (m *modelCalls) most(target string, left record.Micros, inputBytes int) (int, error) {
+// most gives how many output tokens a call can afford, by the same measure as
+// Quote.
+func (m *modelCalls) most(target string, left record.Micros, req llm.Request) (int, error) {
 	w, err := m.find(target)
 	if err != nil {
 		return 0, err
@@ -254,7 +255,7 @@ func (m *modelCalls) most(target string, left record.Micros, inputBytes int) (in
 	case !w.priced:
 		return 0, unpriced(w)
 	}
-	return w.price.MaxTokensFor(int64(left), int64(inputBytes), limit), nil
+	return w.price.MaxTokensFor(int64(left), price.InputBytes(req), limit), nil
 }
 
 // microsOf turns the dollars of a configuration into millionths, rounding down

@@ -201,7 +201,11 @@ func (g *Gate) approve(ctx context.Context, in record.Intent) (record.Intent, er
 	})
 	if err != nil {
 		in.Decision.Verdict = record.Deny
-		in.Decision.Rules = append([]string{"ask.unanswered"}, in.Decision.Rules...)
+		rule := "ask.unanswered"
+		if fault.Is(err, fault.Denied) {
+			rule = "ask.denied" // somebody said no
+		}
+		in.Decision.Rules = append([]string{rule}, in.Decision.Rules...)
 		in.Decision.Because = fault.PublicText(err)
 		return in, nil
 	}

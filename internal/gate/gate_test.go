@@ -153,6 +153,12 @@ func TestDo(t *testing.T) {
 				w.awaitErr = fault.New("ask", fault.NeedsAsk, "nobody is at the terminal")
 			}, act: exec(), trace: "snapshot decide await intend deny", kind: fault.Denied, text: "nobody is at the terminal",
 		},
+		"ask answered with no": {
+			change: func(w *world) {
+				w.decide = askOwner
+				w.awaitErr = fault.New("ask", fault.Denied, "ann said no")
+			}, act: exec(), trace: "snapshot decide await intend deny", kind: fault.Denied, text: "denied by ask.denied: ann said no",
+		},
 		"ask answered is judged again": {
 			change: func(w *world) { w.decide = askOwner; w.approvals = owner },
 			act:    exec(), ok: true, trace: "snapshot decide await snapshot decide decide intend allow perform settle done",

@@ -365,15 +365,6 @@ func (l *lab) lacks(where, text string, bans ...string) {
 	}
 }
 
-// event is a row of `sallyport events --json`.
-type event struct {
-	ID      int64          `json:"id"`
-	Type    string         `json:"event_type"`
-	Agent   string         `json:"agent_id"`
-	Session string         `json:"session_id"`
-	Data    map[string]any `json:"data"`
-}
-
 // eventLines gives the events as JSON lines.
 func (l *lab) eventLines() []string {
 	l.t.Helper()
