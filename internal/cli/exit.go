@@ -38,7 +38,7 @@ func exitTable() []exitRow {
 		{exitOK, "ok", nil, "done; for `run`: every agent ended by itself and no report reached --fail-level"},
 		{exitInternal, "internal", []fault.Kind{fault.Internal}, "a defect or a failure of the environment; the message is worth a report"},
 		{exitUsage, "usage", []fault.Kind{fault.Usage}, "the words of the command are wrong; `sallyport COMMAND --help` shows them"},
-		{exitConfig, "configuration", []fault.Kind{fault.Config}, "a configuration or agent file, a permission or a variable is wrong; nothing was started"},
+		{exitConfig, "configuration", []fault.Kind{fault.Config}, "a configuration or agent file, a permission, a variable or a key is wrong; in mid-run, what a provider refused for good"},
 		{exitDenied, "denied", []fault.Kind{fault.Denied, fault.NeedsAsk}, "a rule said no, or an approval was needed and nobody gave it"},
 		{exitBudget, "budget", []fault.Kind{fault.Budget}, "money, tokens or turns are used up"},
 		{exitUnavailable, "unavailable", []fault.Kind{fault.Unavailable, fault.Conflict}, "something is down, busy, full or timed out; trying again may help"},
