@@ -143,7 +143,7 @@ func (e *engine) runAgent(ctx context.Context, ag *config.Agent, con Console, in
 		Once: e.opts.Once || e.opts.Every > 0, Attended: attended, Turns: e.opts.Turns,
 	})
 	sum.Tier = e.boxes.tierOf(got.Session)
-	err = errors.Join(err, e.boxes.end(got.Session))
+	err = errors.Join(err, e.boxes.end(got.Session), e.withdraw(context.WithoutCancel(ctx), got.Session))
 	err = because(ctx, err)
 	sum.Session, sum.Ended, sum.Turns, sum.Commands = got.Session, got.Ended, got.Turns, got.Commands
 	sum.Denied, sum.Tokens, sum.Cost = got.Denied, got.Tokens, got.Cost
@@ -154,6 +154,26 @@ func (e *engine) runAgent(ctx context.Context, ag *config.Agent, con Console, in
 	e.addReport(&sum, began)
 	e.addCheckpoint(context.WithoutCancel(ctx), &sum)
 	return sum
+}
+
+// withdraw closes the questions of a session that ended: an answer binds the
+// session, so it could never be used, and nobody should be asked for it.
+func (e *engine) withdraw(ctx context.Context, session string) error {
+	asks, err := e.store.Asks(ctx, true)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, ask := range asks {
+		if ask.Session != session {
+			continue
+		}
+		// Somebody may have answered meanwhile; then there is nothing to close.
+		if err := e.store.CloseAsk(ctx, ask.ID, record.AskWithdrawn); err != nil && !fault.Is(err, fault.NotFound) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // specFor turns an agent file and the operator's settings into what the loop
