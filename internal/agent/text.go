@@ -69,13 +69,18 @@ func printable(s string) string {
 }
 
 // hidden reports runes that change how a text looks without being seen: C1
-// controls, directional overrides, invisible separators, the byte order mark
-// and the replacement character (which exact JSON refuses).
+// controls, what is deceptive, and the replacement character (which exact JSON
+// refuses).
 func hidden(r rune) bool {
+	return r >= 0x80 && r <= 0x9f || r == utf8.RuneError || Deceptive(r)
+}
+
+// Deceptive reports runes that reorder or hide text: directional marks and
+// overrides, invisible separators, the byte order mark and tag characters.
+func Deceptive(r rune) bool {
 	switch {
-	case r >= 0x80 && r <= 0x9f, r >= 0x200b && r <= 0x200f, r >= 0x2028 && r <= 0x202e,
-		r >= 0x2060 && r <= 0x206f, r == 0xfeff, r == utf8.RuneError, r == 0x061c,
-		r >= 0xe0000 && r <= 0xe007f:
+	case r == 0x061c, r >= 0x200b && r <= 0x200f, r >= 0x2028 && r <= 0x202e,
+		r >= 0x2060 && r <= 0x206f, r == 0xfeff, r >= 0xe0000 && r <= 0xe007f:
 		return true
 	}
 	return false

@@ -50,7 +50,7 @@ func FuzzEscape(f *testing.F) {
 			t.Fatalf("%q is not valid", out)
 		}
 		for _, r := range out {
-			if r < 0x20 && r != '\n' && r != '\t' || r >= 0x7f && r <= 0x9f || deceptive(r) {
+			if r < 0x20 && r != '\n' && r != '\t' || r >= 0x7f && r <= 0x9f || agent.Deceptive(r) {
 				t.Fatalf("%q still has %U", out, r)
 			}
 		}

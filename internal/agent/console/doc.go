@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
+
+	"sallyport/internal/agent"
 )
 
 // Escape makes text harmless for a terminal: control characters, C1 controls,
@@ -39,7 +41,7 @@ func Escape(s string) string {
 			b.WriteString("^?")
 		case r >= 0x80 && r <= 0x9f:
 			fmt.Fprintf(&b, `\x%02x`, r)
-		case deceptive(r):
+		case agent.Deceptive(r):
 			fmt.Fprintf(&b, `\u%04x`, r)
 		default:
 			b.WriteString(s[i : i+n])
@@ -56,14 +58,4 @@ func harmless(s string) bool {
 		}
 	}
 	return true
-}
-
-// deceptive reports runes that reorder or hide text.
-func deceptive(r rune) bool {
-	switch {
-	case r == 0x061c, r >= 0x200b && r <= 0x200f, r >= 0x2028 && r <= 0x202e,
-		r >= 0x2060 && r <= 0x206f, r == 0xfeff, r >= 0xe0000 && r <= 0xe007f:
-		return true
-	}
-	return false
 }
