@@ -19,6 +19,7 @@ func TestReach(t *testing.T) {
 		t.Run(profile, func(t *testing.T) {
 			t.Parallel()
 			l := newLab(t)
+			l.home = beyondTmp(t)
 			host, port, _ := strings.Cut(l.server.Addr(), ":")
 			l.server = modelserver.New(t,
 				say(fmt.Sprintf("(exec 3<>/dev/tcp/%s/%s && printf 'POST /v1/chat/completions HTTP/1.0\\r\\nContent-Length: 2\\r\\n\\r\\n{}' >&3 && echo connec''ted; cat <&3) 2>&1", host, port)),
@@ -34,6 +35,22 @@ func TestReach(t *testing.T) {
 			l.verify()
 		})
 	}
+}
+
+// beyondTmp makes a state directory where the auditor's view shows the host:
+// /tmp is private to each sandbox, so nothing there tests what is masked.
+func beyondTmp(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/var/tmp", "sallyport-reach-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 // TestReportTraps: the folder of reports belongs to the agent, so what lies in
