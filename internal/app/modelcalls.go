@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"reflect"
 	"strconv"
 	"sync"
 
@@ -67,6 +68,12 @@ func (m *modelCalls) wire(cfg *config.Config, env *config.Env, dial *egress.Dial
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	// An action names the model, not the alias, so two aliases of one model
+	// cannot differ in key, price or limit: one of them would be ignored.
+	if old, ok := m.models[w.target]; ok && !reflect.DeepEqual(old.model, w.model) {
+		return nil, fault.New("app.model", fault.Config,
+			"%s and another name stand for %s with different settings; give both the same under models:", name, w.target)
+	}
 	m.models[w.target] = w
 	return w, nil
 }

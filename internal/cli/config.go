@@ -48,6 +48,11 @@ type checkAgent struct {
 // Run checks and says what would be used.
 func (k configCheckCmd) Run(c *call) error {
 	first := ""
+	for _, f := range k.Files {
+		if config.IsConfigName(f) {
+			return fault.New("config.check", fault.Usage, "%s is a configuration, not an agent file; check it with `sallyport config check --config %s`", f, f)
+		}
+	}
 	if len(k.Files) > 0 {
 		first = k.Files[0]
 	}

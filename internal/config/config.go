@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"sallyport/internal/fault"
@@ -275,6 +276,10 @@ type Lookup struct {
 }
 
 var fileNames = []string{"sallyport.yaml", "sallyport.yml", "sallyport.json", "sallyport.jsonc"}
+
+// IsConfigName tells whether a path is named as the configuration is, and so is
+// no agent file.
+func IsConfigName(path string) bool { return slices.Contains(fileNames, filepath.Base(path)) }
 
 // Find gives the configuration file to use: the explicit one, else the one
 // beside the agent file, else the one in the state directory. ok is false when
