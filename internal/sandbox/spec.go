@@ -65,6 +65,9 @@ type Limits struct {
 	Pids       int           // processes and threads at one time; default 256, at least 8
 	FileSize   int64         // bytes, largest single file; default 1 GiB
 	CPUSeconds int64         // CPU time of one process; default 3600
+	CPUPercent int           // share of one CPU, in percent, whole sandbox where a cgroup can be made; 0: not bounded
+	Disk       int64         // bytes all overlays may take; default 4 GiB; see Sandbox.Limits for how it is kept
+	DiskFiles  int           // files and directories all overlays may take; default 500,000
 	Wall       time.Duration // life of the whole sandbox; default unlimited
 	Tmp        int64         // bytes of each private temporary file system; default 256 MiB
 }
@@ -123,6 +126,48 @@ type Spec struct {
 	Env      []string          // the payload's whole environment, "NAME=value"; nothing is inherited
 	ReadOnly bool              // no writable path but private temporary ones, and no shell
 	Limits   Limits
+
+	// The rest concerns the workspace view alone.
+
+	Network      Network   // what the payload's connections meet; default: nothing
+	Mounts       []Mount   // host paths shown read-only besides the system's
+	Files        []File    // files made for this sandbox, read-only
+	Overlays     []Overlay // directories written copy-on-write; Workdir may be one
+	Pinned       []string  // paths beneath writable directories that stay as they are, with all their ancestors
+	Sockets      []string  // host socket files (AF_UNIX) that may be connected to, same path inside
+	LocalSockets bool      // the payload may make AF_UNIX stream sockets of its own
+}
+
+// Network says what the connections of a payload meet.
+type Network int
+
+// The networks of the workspace view. The auditor has the host's, without the
+// means to connect.
+const (
+	NetworkNone    Network = iota // loopback among the sandbox's own processes, nothing else
+	NetworkHandoff                // listeners that the supervisor serves; see Sandbox.Handoff
+)
+
+// Mount shows a host file or directory read-only.
+type Mount struct {
+	Host     string // absolute host path; symbolic links are resolved at the start
+	View     string // path inside; empty: the same
+	Optional bool   // absent on the host: left out instead of refused
+}
+
+// File is a small file that exists only in the view: a bundle of certificates,
+// a hosts file.
+type File struct {
+	Path    string // absolute path inside
+	Content []byte // at most 1 MiB
+	Mode    uint32 // permission bits; 0 means 0444
+}
+
+// Overlay is a directory whose changes land elsewhere until somebody commits
+// them.
+type Overlay struct {
+	Dir   string // host directory, shown at the same path inside; never written
+	Store string // private host directory that takes the changes; made by the caller, empty or of an earlier run
 }
 
 // FactsPath is where Spec.Facts appears in the view.
