@@ -1,0 +1,46 @@
+package app
+
+import (
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sallyport/internal/action"
+	"sallyport/internal/sandbox"
+)
+
+// TestSessionArgsCarryTheWholeSpec fills every field of a Spec that exists, so
+// that one added later and forgotten here is found: what is judged and signed
+// must be what is started.
+func TestSessionArgsCarryTheWholeSpec(t *testing.T) {
+	want := sandbox.Spec{
+		View: sandbox.ViewWorkspace, MinTier: sandbox.TierLandlock, Home: "/h", Workdir: "/w", Writable: []string{"/x"},
+		Masked: []string{"/m"}, Replace: map[string]string{"/etc": "/f"}, Facts: "/facts", Env: []string{"A=b"}, ReadOnly: true,
+		Network: sandbox.NetworkHandoff, Mounts: []sandbox.Mount{{Host: "/a", View: "/b", Optional: true}},
+		Overlays: []sandbox.Overlay{{Dir: "/w", Store: "/s"}}, Pinned: []string{"/w/.git/hooks"}, Sockets: []string{"/run/x"}, LocalSockets: true,
+		Limits: sandbox.Limits{
+			Memory: 1 << 30, Pids: 9, FileSize: 3, CPUSeconds: 4, CPUPercent: 150, Disk: 5, DiskFiles: 6, Wall: time.Second, Tmp: 7,
+		},
+	}
+	made := map[string]bool{"Files": true} // the run's own certificates and the like, made by the executor
+	for _, v := range []reflect.Value{reflect.ValueOf(want), reflect.ValueOf(want.Limits)} {
+		for i := range v.NumField() {
+			if name := v.Type().Field(i).Name; v.Field(i).IsZero() && !made[name] {
+				t.Errorf("field %s is not filled here; carry it in sessionArgs", name)
+			}
+		}
+	}
+	args := sessionArgs(want, 8*time.Second, 9)
+	if _, err := action.Canonical(args); err != nil {
+		t.Fatalf("the arguments are no JSON: %v", err)
+	}
+	got, timeout, output, err := specOf(args)
+	if err != nil || timeout != 8*time.Second || output != 9 {
+		t.Fatalf("timeout %v, output %d, error %v", timeout, output, err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
