@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -49,6 +50,9 @@ type Config struct {
 	// Only, if not empty, restricts every connection to what it or Allow
 	// lists.
 	Only []Rule
+	// Hosts is the operator's own mapping of names to addresses. A name in it is
+	// not looked up elsewhere; its addresses are checked like any other.
+	Hosts map[string][]netip.Addr
 	// Resolver defaults to the system's.
 	Resolver Resolver
 	// OnConnect may be nil.
@@ -73,6 +77,11 @@ func New(cfg Config) *Dialer {
 	if cfg.DialTimeout <= 0 {
 		cfg.DialTimeout = 15 * time.Second
 	}
+	hosts := make(map[string][]netip.Addr, len(cfg.Hosts))
+	for name, addrs := range cfg.Hosts {
+		hosts[canonicalName(name)] = slices.Clone(addrs)
+	}
+	cfg.Hosts = hosts
 	return &Dialer{cfg: cfg}
 }
 
@@ -149,11 +158,14 @@ func split(hostport string) (string, uint16, error) {
 	if host == "" {
 		return "", 0, errors.New("the host is empty")
 	}
-	return canonicalName(host), uint16(port), nil
-}
-
-func canonicalName(host string) string {
-	return strings.TrimSuffix(strings.ToLower(host), ".")
+	if _, err := netip.ParseAddr(host); err == nil {
+		return host, uint16(port), nil
+	}
+	host = canonicalName(host)
+	if !validName(host) {
+		return "", 0, errors.New("the host is no name and no address")
+	}
+	return host, uint16(port), nil
 }
 
 // resolve gives the addresses of a host, once. The name localhost and names
@@ -165,7 +177,11 @@ func (d *Dialer) resolve(ctx context.Context, network, host string) ([]netip.Add
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
 		return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}, nil
 	}
-	addrs, err := d.cfg.Resolver.LookupNetIP(ctx, strings.Replace(network, "tcp", "ip", 1), host)
+	addrs, mapped := d.cfg.Hosts[host]
+	var err error
+	if !mapped {
+		addrs, err = d.cfg.Resolver.LookupNetIP(ctx, strings.Replace(network, "tcp", "ip", 1), host)
+	}
 	if err == nil && len(addrs) == 0 {
 		err = errors.New("no address")
 	}

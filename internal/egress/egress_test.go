@@ -227,6 +227,9 @@ func TestBadDestinations(t *testing.T) {
 		kind          fault.Kind
 	}{
 		{"udp", "8.8.8.8:53", fault.Denied},
+		{"tcp", "0x7f.1:80", fault.Denied},
+		{"tcp", "2130706433:80", fault.Denied},
+		{"tcp", "a b:80", fault.Denied},
 		{"unix", "/run/docker.sock", fault.Denied},
 		{"tcp", "nohost", fault.Denied},
 		{"tcp", ":80", fault.Denied},
@@ -264,7 +267,8 @@ func TestParseRule(t *testing.T) {
 	for in, want := range map[string]string{
 		"Example.COM.": "example.com", "example.com:443": "example.com:443", "127.0.0.1": "127.0.0.1", "127.0.0.1:80": "127.0.0.1:80",
 		"::1": "::1", "[::1]:80": "[::1]:80", "10.0.0.0/8": "10.0.0.0/8", "10.1.2.3/8": "10.0.0.0/8", "::ffff:10.0.0.1": "10.0.0.1",
-		"[fd00::/8]:80": "[fd00::/8]:80", "": "!", "*": "!", "*.example.com": "!", "a:b:c": "!", "h:0": "!", "h:99999": "!", "a..b": "!",
+		"[fd00::/8]:80": "[fd00::/8]:80", "": "!", "*": "!", "*.": "!", "*.*": "!", "*example.com": "!", "a.*.com": "!", "**.a.com": "!", "*.1.2.3.4": "!",
+		"*.Example.com.:443": "*.example.com:443", "2130706433": "!", "0x7f.1": "!", "127.1": "!", "a.0X1f": "!", "a.1b": "a.1b", "a:b:c": "!", "h:0": "!", "h:99999": "!", "a..b": "!",
 		"user@h": "!", "http://h": "!", "fe80::1%eth0": "!", "h h": "!",
 	} {
 		r, err := ParseRule(in)
@@ -279,7 +283,7 @@ func TestParseRule(t *testing.T) {
 }
 
 func FuzzParseRule(f *testing.F) {
-	for _, s := range []string{"a:1", "10.0.0.0/8", "[::1]:2", "::1", "h"} {
+	for _, s := range []string{"a:1", "*.a.b:1", "10.0.0.0/8", "[::1]:2", "::1", "h"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -10,14 +10,15 @@ import (
 
 // Rule lists a destination: a name, an address or a range, and a port.
 type Rule struct {
-	Name string       // a host name in lower case; empty if Net is set
+	Name string       // a host name in lower case, or "*." and one: names below it; empty if Net is set
 	Net  netip.Prefix // an address (full length) or a range
 	Port uint16       // 0 = every port
 }
 
 // ParseRule reads "name", "name:port", "address", "address:port",
-// "[address]:port", "range/bits" or "[range/bits]:port". Names hold letters,
-// digits, dots and hyphens; there are no wildcards.
+// "[address]:port", "range/bits" or "[range/bits]:port". A name may start with
+// "*.": then every name below it is meant, at any depth, and not the name
+// itself. There is no other wildcard.
 func ParseRule(s string) (Rule, error) {
 	if r, ok := parseNet(s); ok {
 		return r, nil
@@ -29,7 +30,7 @@ func ParseRule(s string) (Rule, error) {
 	r, ok := parseNet(host)
 	if !ok {
 		r = Rule{Name: canonicalName(host)}
-		if !validName(r.Name) {
+		if !validName(strings.TrimPrefix(r.Name, "*.")) {
 			return Rule{}, fmt.Errorf("egress: the rule %q is no name, address or range with an optional port", s)
 		}
 	}
@@ -54,20 +55,6 @@ func parseNet(s string) (Rule, bool) {
 	return Rule{}, false
 }
 
-func validName(s string) bool {
-	if s == "" || len(s) > 253 {
-		return false
-	}
-	for label := range strings.SplitSeq(s, ".") {
-		if label == "" || len(label) > 63 {
-			return false
-		}
-	}
-	return !strings.ContainsFunc(s, func(c rune) bool {
-		return (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '.' && c != '_'
-	})
-}
-
 // String writes what ParseRule reads.
 func (r Rule) String() string {
 	host := r.Name
@@ -83,6 +70,16 @@ func (r Rule) String() string {
 }
 
 func (r Rule) single() bool { return r.Net.IsValid() && r.Net.Bits() == r.Net.Addr().BitLen() }
+
+// names tells whether the rule is about this name, given in canonical form.
+func (r Rule) names(host string) bool {
+	if below, ok := strings.CutPrefix(r.Name, "*"); ok {
+		// below starts with its dot, so neither the name itself nor one that
+		// merely ends alike is meant.
+		return len(host) > len(below) && strings.HasSuffix(host, below)
+	}
+	return r.Name != "" && r.Name == host
+}
 
 func (r Rule) port(p uint16) bool { return r.Port == 0 || r.Port == p }
 
@@ -104,7 +101,7 @@ func (d *Dialer) excepted(host string, port uint16, a netip.Addr, class Class) b
 			continue
 		}
 		if r.Name != "" {
-			if r.Name == host && (class == Loopback || class == Private || class == Shared) {
+			if r.names(host) && (class == Loopback || class == Private || class == Shared) {
 				return true
 			}
 			continue
@@ -131,7 +128,7 @@ func (d *Dialer) listed(host string, port uint16) bool {
 			if !r.port(port) {
 				continue
 			}
-			if r.Name != "" && r.Name == host || err == nil && r.Name == "" && r.Net.Contains(addr.Unmap()) {
+			if r.names(host) || err == nil && r.Name == "" && r.Net.Contains(addr.Unmap()) {
 				return true
 			}
 		}
