@@ -31,11 +31,13 @@ type Config struct {
 	Models       map[string]Model         `json:"models"`    // by alias; the shipped ones included
 	Endpoints    map[string]Endpoint      `json:"endpoints"` // by provider, host or host:port
 	Agents       map[string]AgentSettings `json:"agents"`    // by username
-	Profiles     map[string]Profile       `json:"profiles"`  // auditor and workspace, always both
-	Policy       []string                 `json:"policy"`    // further Cedar files, paths resolved against Path
+	Profiles     map[string]Profile       `json:"profiles"`  // by name, the shipped ones included; each with what it extends
+	Network      Network                  `json:"network,omitzero"`
+	Secrets      map[string]Secret        `json:"secrets"` // by name; the shipped ones included
+	Policy       []string                 `json:"policy"`  // further Cedar files, paths resolved against Path
 
 	// SpendLimitDollars bounds all agents together, in US dollars; nil: no such bound.
-	SpendLimitDollars *float64 `json:"spendLimitDollars"`
+	SpendLimitDollars *float64 `json:"spendLimitDollars,omitempty"`
 	// ShellOutputTokens bounds one command's output given to a model, 100 to 200,000.
 	ShellOutputTokens int `json:"shellOutputTokens"`
 
@@ -89,23 +91,6 @@ type AgentSettings struct {
 	Clearance         string `json:"clearance"`         // a label; "" means public
 }
 
-// Profile is a named bundle of limits.
-type Profile struct {
-	EnableCommandExecution *bool  `json:"enable_command_execution"` // nil: security.enable_command_execution
-	ViewLabel              string `json:"view_label"`
-	RequiredTier           string `json:"required_tier"` // full or landlock
-	Limits                 Limits `json:"limits"`
-}
-
-// Limits bounds one session; 0 means the sandbox's own default.
-type Limits struct {
-	Memory      int64 `json:"memory"`       // bytes of all processes together
-	PIDs        int   `json:"pids"`         // processes and threads at one time
-	CPUSeconds  int   `json:"cpu_seconds"`  // CPU time of one process
-	WallSeconds int   `json:"wall_seconds"` // life of a session
-	FileSize    int64 `json:"file_size"`    // bytes of the largest file written
-}
-
 // Default gives the settings without any file.
 func Default() *Config {
 	return &Config{
@@ -126,16 +111,10 @@ func Default() *Config {
 			"gemini":    {Clearance: "public"},
 		},
 		Agents:            map[string]AgentSettings{},
-		Profiles:          defaultProfiles(),
+		Profiles:          shippedProfiles(),
+		Secrets:           shippedSecrets(),
 		Policy:            []string{},
 		ShellOutputTokens: 2500,
-	}
-}
-
-func defaultProfiles() map[string]Profile {
-	return map[string]Profile{
-		"auditor":   {ViewLabel: "internal/foreign", RequiredTier: "full"},
-		"workspace": {ViewLabel: "internal/foreign", RequiredTier: "full"},
 	}
 }
 
@@ -147,9 +126,10 @@ var defaultFile []byte
 func DefaultFile() []byte { return bytes.Clone(defaultFile) }
 
 // Parse reads a configuration from bytes; name is used for positions, for the
-// form (.json and .jsonc) and to resolve relative paths. The error is an Errors
-// or an *Error of kind fault.Config.
-func Parse(name string, data []byte) (*Config, error) {
+// form (.json and .jsonc) and to resolve relative paths. Profile files lie
+// between the shipped profiles and those of the configuration. The error is an
+// Errors or an *Error of kind fault.Config.
+func Parse(name string, data []byte, files ...ProfileFile) (*Config, error) {
 	root, src, err := parseTree(name, data)
 	if err != nil {
 		return nil, err
@@ -157,15 +137,23 @@ func Parse(name string, data []byte) (*Config, error) {
 	cfg := Default()
 	cfg.Path = name
 	if root.kind == nNull {
-		return cfg, nil
+		return cfg, cfg.layer(nil, files)
 	}
 	table := configSpec()
 	c := &checker{src: src, root: table}
-	plain := c.value(entry{line: root.line, col: root.col, val: root}, "", table, false)
+	plain, _ := c.value(entry{line: root.line, col: root.col, val: root}, "", table, false).(map[string]any)
 	if err := c.errs.err(); err != nil {
 		return nil, err
 	}
+	own := ownProfiles(root, src, plain)
+	delete(plain, "profiles") // bound when the layers are one
 	if err := bind(plain, cfg); err != nil {
+		return nil, err
+	}
+	if err := cfg.layer(own, files); err != nil {
+		return nil, err
+	}
+	if err := cfg.references(root, src); err != nil {
 		return nil, err
 	}
 	cfg.complete(filepath.Dir(name))
@@ -184,18 +172,8 @@ func bind(plain any, into any) error {
 	return fault.Wrap("config.bind", fault.Internal, d.Decode(into))
 }
 
-// complete fills what a partly written entry leaves open.
+// complete resolves paths that are written relative to the file.
 func (c *Config) complete(dir string) {
-	for name, shipped := range defaultProfiles() {
-		p := c.Profiles[name]
-		if p.ViewLabel == "" {
-			p.ViewLabel = shipped.ViewLabel
-		}
-		if p.RequiredTier == "" {
-			p.RequiredTier = shipped.RequiredTier
-		}
-		c.Profiles[name] = p
-	}
 	resolve := func(p string) string {
 		if p == "" || filepath.IsAbs(p) {
 			return p
@@ -211,16 +189,29 @@ func (c *Config) complete(dir string) {
 	}
 }
 
-// Load reads a configuration file; the empty path gives Default.
-func Load(path string) (*Config, error) {
+// Load reads a configuration file; the empty path gives Default. Directories of
+// profile files (see [LoadProfiles]) add to the shipped profiles.
+func Load(path string, profileDirs ...string) (*Config, error) {
+	var files []ProfileFile
+	for _, dir := range profileDirs {
+		more, err := LoadProfiles(dir)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, more...)
+	}
 	if path == "" {
-		return Default(), nil
+		cfg := Default()
+		if err := cfg.layer(nil, files); err != nil {
+			return nil, err
+		}
+		return cfg, nil
 	}
 	data, mode, err := readFile(path)
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := Parse(path, data)
+	cfg, err := Parse(path, data, files...)
 	if err != nil {
 		return nil, err
 	}

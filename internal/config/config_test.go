@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,11 +49,16 @@ func TestDefaultFileComments(t *testing.T) {
 		line = strings.Replace(line, "models: {}", "models:", 1)
 		line = strings.Replace(line, "agents: {}", "agents:", 1)
 		line = strings.Replace(line, "anchor: []", "anchor:", 1)
+		line = strings.Replace(line, "network: {}", "network:", 1)
+		line = strings.Replace(line, "secrets: {}", "secrets:", 1)
 		b.WriteString(line)
 	}
 	cfg, err := Parse("sallyport.yaml", []byte(b.String()))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, b.String())
+	}
+	if p, err := cfg.Profile("my-agent"); err != nil || p.Network.Unlisted != "deny" || len(p.Network.Hosts) != 1 || !slices.Contains(p.Secrets, "tracker") {
+		t.Errorf("my-agent = %+v, %v", p, err)
 	}
 	if cfg.Profiles["auditor"].Limits.Memory != 1<<30 || cfg.Agents["sarah"].Profile != "auditor" || len(cfg.Log.Anchor) != 3 {
 		t.Errorf("got %+v", cfg)

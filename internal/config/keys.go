@@ -55,9 +55,6 @@ func clearance(doc string) *spec {
 	return matching(doc, "a label: public, internal, confidential or secret, then optionally {compartments} and /integrity", labelRE)
 }
 
-// profileNames are the views this release has.
-var profileNames = []string{"auditor", "workspace"}
-
 // configSpec is the table of sallyport.yaml.
 func configSpec() *spec {
 	return group("Sallyport's settings.", append([]field{
@@ -70,6 +67,8 @@ func configSpec() *spec {
 		{"endpoints", endpointsSpec()},
 		{"agents", agentsSpec()},
 		{"profiles", profilesSpec()},
+		{"network", networkSpec("What connections of every profile that has a network may reach.")},
+		{"secrets", secretsSpec()},
 		{"policy", policySpec()},
 		{"spendLimitDollars", &spec{kind: sNumber, doc: "US dollars all agents together may spend; absent: only each agent's own limit.", min: 0, max: 1e6, exclusive: true}},
 		{"shellOutputTokens", integer("Tokens of one command's output that reach the model; the middle of longer output is cut.", 100, 200_000)},
@@ -181,26 +180,9 @@ func agentsSpec() *spec {
 		kind: sDict, doc: "Settings by agent username.",
 		keys: regexp.MustCompile(userRE), keyForm: userForm,
 		elem: group("One agent.",
-			field{"profile", oneOf("The profile it runs under; absent: workspace.", profileNames...)},
+			field{"profile", matching("The profile it runs under; absent: workspace.", profileForm, profileRE)},
 			field{"commandProtection", oneOf("none, manual or auto; the stricter of this and the agent file's counts.", "none", "manual", "auto")},
 			field{"clearance", clearance("Highest label it may read; absent: public.")}),
-	}
-}
-
-func profilesSpec() *spec {
-	const day = 86_400
-	return &spec{
-		kind: sDict, doc: "The named bundles of limits: auditor and workspace.", keyEnum: profileNames,
-		elem: group("One profile.",
-			field{"enable_command_execution", boolean("Whether the shell tool exists here; absent: security.enable_command_execution.")},
-			field{"view_label", clearance("The label of what can be read inside.")},
-			field{"required_tier", oneOf("Weakest confinement that is accepted: full, or landlock.", "full", "landlock")},
-			field{"limits", group("Bounds of one session; absent: the sandbox's own.",
-				field{"memory", size("Memory of all processes together.", 1<<24, 1<<44)},
-				field{"pids", integer("Processes and threads at one time.", 8, 1<<20)},
-				field{"cpu_seconds", integer("CPU time of one process.", 1, 365*day)},
-				field{"wall_seconds", integer("Life of a session.", 1, 365*day)},
-				field{"file_size", size("Largest file that can be written.", 4096, 1<<44)})}),
 	}
 }
 

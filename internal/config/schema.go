@@ -8,9 +8,10 @@ import (
 	"sallyport/internal/fault"
 )
 
-// Schema gives the JSON Schema (draft 2020-12) of "config" (sallyport.yaml) or
-// "agent" (an agent file). It is made from the tables that check the files, so
-// it accepts what they accept, apart from templates and relations between keys.
+// Schema gives the JSON Schema (draft 2020-12) of "config" (sallyport.yaml),
+// "agent" (an agent file) or "profile" (a file of profiles/ in the state
+// directory). It is made from the tables that check the files, so it accepts
+// what they accept, apart from templates and relations between keys.
 // Any other name is an error of kind fault.Usage.
 func Schema(which string) ([]byte, error) {
 	var s map[string]any
@@ -18,10 +19,13 @@ func Schema(which string) ([]byte, error) {
 	case "config":
 		s = schemaOf(configSpec())
 		s["title"] = "sallyport.yaml"
+	case "profile":
+		s = schemaOf(profileSpec())
+		s["title"] = "Profile file"
 	case "agent":
 		s = agentSchema()
 	default:
-		return nil, fault.New("config.schema", fault.Usage, "there is no schema called %q; use config or agent", short(which))
+		return nil, fault.New("config.schema", fault.Usage, "there is no schema called %q; use config, agent or profile", short(which))
 	}
 	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	out, err := json.MarshalIndent(s, "", "  ")

@@ -17,7 +17,7 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestSchemaGolden(t *testing.T) {
-	for _, which := range []string{"config", "agent"} {
+	for _, which := range []string{"config", "agent", "profile"} {
 		got, err := Schema(which)
 		if err != nil {
 			t.Fatal(err)
@@ -100,7 +100,7 @@ func TestSchemaAgreesWithReader(t *testing.T) {
 	for _, bad := range []string{
 		`{"security": {"allowed_file_paths": "/"}}`, `{"nope": 1}`, `{"tools": {"command_timeout": 0}}`,
 		`{"readOnlyMode": "yes"}`, `{"models": {"x": {"model": "y"}}}`, `{"logging": {"level": "loud"}}`,
-		`{"profiles": {"root": {}}}`, `{"spendLimitDollars": 0}`, `{"web": {"auth": ["a"]}}`,
+		`{"profiles": {"Root": {}}}`, `{"spendLimitDollars": 0}`, `{"web": {"auth": ["a"]}}`,
 	} {
 		if config.Validate(jsonValue(t, "c.json", []byte(bad))) == nil {
 			t.Errorf("the schema accepts %s", bad)
@@ -157,6 +157,7 @@ func TestTablesAreComplete(t *testing.T) {
 		}
 	}
 	walk("config", configSpec())
+	walk("profile", profileSpec())
 	walk("agent1", agentSpec(Dialect2024))
 	walk("agent3", agentSpec(DialectNow))
 }

@@ -66,6 +66,7 @@ func (c *Config) Problems(production bool) []error {
 			add("security.allowed_file_paths", "contains the whole disk (%s); name the directories that are meant", p)
 		}
 	}
+	c.networkProblems(add)
 	if production {
 		c.productionProblems(add)
 	}

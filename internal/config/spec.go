@@ -45,6 +45,7 @@ type spec struct {
 	nullable  bool
 	required  []string                                    // sGroup
 	check     func(n *node) (problem, remedy string)      // more about one value
+	entry     func(e entry) (problem, remedy string)      // sDict: how a name and its value fit together
 	whole     func(n *node) (key, problem, remedy string) // sGroup: how its keys fit together
 	later     bool                                        // refused as not yet enforced
 	laterIf   func(n *node) bool                          // refused when it holds
@@ -242,7 +243,14 @@ func (c *checker) dict(n *node, path string, s *spec, later bool) any {
 			c.add(sub.line, sub.col, p, "not a valid name", "use "+s.keyForm)
 			continue
 		}
-		if v := c.value(sub, p, s.elem, later); v != nil {
+		before := len(c.errs)
+		v := c.value(sub, p, s.elem, later)
+		if s.entry != nil && len(c.errs) == before {
+			if problem, remedy := s.entry(sub); problem != "" {
+				c.add(sub.line, sub.col, p, problem, remedy)
+			}
+		}
+		if v != nil {
 			out[sub.key] = v
 		}
 	}
