@@ -121,7 +121,7 @@ func TestSpecIsChecked(t *testing.T) {
 		{"memory", Spec{View: ViewAuditor, Limits: Limits{Memory: 1}}, "16 MiB"},
 		{"replace in workspace", Spec{View: ViewWorkspace, Workdir: dir, Replace: map[string]string{"/etc": dir}}, "auditor view only"},
 		{"replace root", Spec{View: ViewAuditor, Replace: map[string]string{"/": dir}}, "cannot be replaced"},
-		{"absent home", Spec{View: ViewAuditor, Home: dir + "/x"}, "no such file"},
+		{"absent home", Spec{View: ViewAuditor, Home: dir + "/x"}, "does not exist"},
 	} {
 		if _, err := c.spec.normalise(); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)

@@ -126,7 +126,7 @@ func (r *ruleset) fullRules(c *stageConfig) error {
 func (r *ruleset) writableRules(c *stageConfig, private []string) error {
 	paths := append([]string(nil), private...)
 	if !c.Spec.ReadOnly {
-		paths = append(paths, c.writable()...)
+		paths = append(paths, c.Spec.writable()...)
 	}
 	for _, p := range paths {
 		if err := r.allow(p, llWrite); err != nil {
@@ -185,7 +185,7 @@ func (s *stage) landlockTierRules(r *ruleset) error {
 		if err := r.complementRules("/", hidden); err != nil {
 			return err
 		}
-	} else if err := r.systemRules(); err != nil {
+	} else if err := r.systemRules(c.Spec.Mounts); err != nil {
 		return err
 	}
 	if c.Spec.Facts != "" {
@@ -199,7 +199,7 @@ func (s *stage) landlockTierRules(r *ruleset) error {
 	return r.writableRules(c, nil)
 }
 
-func (r *ruleset) systemRules() error {
+func (r *ruleset) systemRules(mounts []Mount) error {
 	for _, d := range systemDirs {
 		if err := r.allow(d, llRead); err != nil {
 			return err
@@ -207,6 +207,11 @@ func (r *ruleset) systemRules() error {
 	}
 	for _, name := range systemEtc {
 		if err := r.allow(filepath.Join("/etc", name), llRead); err != nil {
+			return err
+		}
+	}
+	for _, m := range mounts {
+		if err := r.allow(m.Host, llRead); err != nil {
 			return err
 		}
 	}

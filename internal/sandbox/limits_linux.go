@@ -21,6 +21,7 @@ type cgroups struct {
 	kill   string   // cgroup.kill, if any
 	memory bool
 	pids   bool
+	cpu    bool
 	why    string // why a controller is missing
 }
 
@@ -46,8 +47,18 @@ func newCgroups(name string, l Limits) *cgroups {
 	if path, ok := mounts["pids"]; ok && !g.pids {
 		g.pids = g.makeV1(filepath.Join(path, own["pids"], "sallyport-"+name), [][2]string{{"pids.max", strconv.Itoa(l.Pids + stageThreads)}}, nil)
 	}
+	if path, ok := mounts["cpu"]; ok && l.CPUPercent > 0 && !g.cpu {
+		g.cpu = g.makeV1(filepath.Join(path, own["cpu"], "sallyport-"+name), [][2]string{
+			{"cpu.cfs_period_us", strconv.Itoa(cpuPeriod)},
+			{"cpu.cfs_quota_us", strconv.Itoa(l.CPUPercent * cpuPeriod / 100)},
+		}, nil)
+	}
 	return g
 }
+
+// cpuPeriod is the time in microseconds over which a share of CPU is measured:
+// the kernel's default.
+const cpuPeriod = 100_000
 
 // removeStale removes the groups of supervisors that were killed. The kernel
 // refuses to remove one that still has processes.
@@ -93,6 +104,9 @@ func (g *cgroups) makeV2(dir string, l Limits) {
 		_ = set("memory.swap.max", "0")
 	}
 	g.pids = set("pids.max", strconv.Itoa(l.Pids+stageThreads))
+	if l.CPUPercent > 0 {
+		g.cpu = set("cpu.max", fmt.Sprintf("%d %d", l.CPUPercent*cpuPeriod/100, cpuPeriod))
+	}
 }
 
 func (g *cgroups) makeV1(dir string, must, may [][2]string) bool {
@@ -133,8 +147,10 @@ func (g *cgroups) admit(pid int) {
 				g.memory = false
 			case strings.Contains(p, "/pids/"):
 				g.pids = false
+			case strings.Contains(p, "/cpu/"), strings.Contains(p, "/cpu,"):
+				g.cpu = false
 			default:
-				g.memory, g.pids, g.kill = false, false, ""
+				g.memory, g.pids, g.cpu, g.kill = false, false, false, ""
 			}
 		}
 	}
@@ -201,7 +217,7 @@ func cgroupMounts() (map[string]string, error) {
 			out["v2"] = l[4]
 		case "cgroup":
 			for o := range strings.SplitSeq(r[2], ",") {
-				if o == "memory" || o == "pids" {
+				if o == "memory" || o == "pids" || o == "cpu" {
 					out[o] = l[4]
 				}
 			}
@@ -230,7 +246,8 @@ func ownCgroups() map[string]string {
 }
 
 // lines says what is bounded by what, and what is not bounded.
-func (g *cgroups) lines(l Limits, tier Tier) []string {
+func (g *cgroups) lines(s Spec, tier Tier) []string {
+	l := s.Limits
 	var out []string
 	if g.memory {
 		out = append(out, fmt.Sprintf("memory: %d bytes for the whole sandbox (cgroup)", l.Memory))
@@ -251,7 +268,7 @@ func (g *cgroups) lines(l Limits, tier Tier) []string {
 		fmt.Sprintf("processes: %d (%s)", l.Pids, by),
 		fmt.Sprintf("largest file: %d bytes (RLIMIT_FSIZE)", l.FileSize),
 		fmt.Sprintf("CPU time: %d s for each process (RLIMIT_CPU)", l.CPUSeconds),
-		"CPU share: NOT bounded",
+		g.cpuLine(l),
 		"core dumps: none (RLIMIT_CORE)",
 	)
 	if tier == TierFull {
@@ -259,11 +276,35 @@ func (g *cgroups) lines(l Limits, tier Tier) []string {
 	} else {
 		out = append(out, "temporary files: NOT bounded beyond the largest file, there is no private /tmp")
 	}
-	out = append(out, "disk used by the writable directories: NOT bounded beyond the largest file")
+	out = append(out, diskLines(s)...)
 	if l.Wall > 0 {
 		return append(out, fmt.Sprintf("life of the sandbox: %s", l.Wall))
 	}
 	return append(out, "life of the sandbox: NOT bounded")
+}
+
+func (g *cgroups) cpuLine(l Limits) string {
+	switch {
+	case l.CPUPercent == 0:
+		return "CPU share: NOT bounded"
+	case !g.cpu:
+		return fmt.Sprintf("CPU share: NOT bounded (%s)", g.why)
+	}
+	return fmt.Sprintf("CPU share: %d %% of one CPU for the whole sandbox (cgroup)", l.CPUPercent)
+}
+
+// diskLines says how the disk is bounded, for copy-on-write and other
+// directories.
+func diskLines(s Spec) []string {
+	var out []string
+	if len(s.writable()) > len(s.Overlays) || len(s.Overlays) == 0 {
+		out = append(out, "disk used by the writable directories: NOT bounded beyond the largest file")
+	}
+	if len(s.Overlays) == 0 {
+		return out
+	}
+	return append(out, fmt.Sprintf("disk used by copy-on-write directories: %d bytes and %d files together, measured every %s or more seldom (at most a %dth of the time is spent measuring); "+
+		"the sandbox is ended when it has passed that, by as much as it can write between two measurements", s.Limits.Disk, s.Limits.DiskFiles, watchTick, watchShare))
 }
 
 // userThreads counts the threads of a user on this host: RLIMIT_NPROC counts

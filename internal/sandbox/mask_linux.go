@@ -20,7 +20,11 @@ func (m *mounter) openStage() error {
 	if err := os.Mkdir(stageDir, 0o700); err != nil {
 		return err
 	}
-	return mountTmp(stageDir, 16<<20, "0700", 0)
+	size := int64(16 << 20)
+	for _, f := range m.c.Spec.Files {
+		size += int64(len(f.Content)) + 4096
+	}
+	return mountTmp(stageDir, size, "0700", 0)
 }
 
 // closeStage detaches it; masks keep their own reference.
@@ -37,7 +41,7 @@ func (m *mounter) closeStage() error {
 // maskAll hides what the configuration and the search for secrets name,
 // attaches the writable directories, then hides what lies beneath those.
 func (m *mounter) maskAll(src *sources) error {
-	writable := m.c.writable()
+	writable := m.c.Spec.writable()
 	masked := append([]string(nil), m.c.Spec.Masked...)
 	masked = append(masked, procMasks...)
 	if m.c.Spec.View == ViewAuditor {
@@ -58,9 +62,12 @@ func (m *mounter) maskAll(src *sources) error {
 		}
 	}
 	for _, p := range writable {
-		if err := m.attachWritable(src.writable[p], p); err != nil {
+		if err := m.attachWritable(src, p); err != nil {
 			return err
 		}
+	}
+	if err := m.placeMounts(src, true); err != nil {
+		return err
 	}
 	for _, p := range later {
 		// Masking a whole writable directory would be a contradiction; the
@@ -81,7 +88,14 @@ func contains(list []string, s string) bool {
 
 // attachWritable puts a writable tree at its own path, which may lie in a
 // private tmpfs where it has to be made first.
-func (m *mounter) attachWritable(tree int, path string) error {
+func (m *mounter) attachWritable(src *sources, path string) error {
+	tree, ok := src.writable[path]
+	if !ok {
+		var err error
+		if tree, err = m.overlay(src, m.c.Spec.overlayAt(path)); err != nil {
+			return err
+		}
+	}
 	if _, err := os.Stat(path); err != nil {
 		if err := os.MkdirAll(path, 0o755); err != nil {
 			return fmt.Errorf("mountpoint %s: %w", path, err)

@@ -18,6 +18,8 @@ type mounter struct {
 	c     *stageConfig
 	seq   int
 	notes []string
+
+	volatile bool // a pin lies in a directory that host programs write too
 }
 
 // stageDir is where the staging tmpfs lies while the view is built.
@@ -27,18 +29,6 @@ const (
 	roFlags = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV
 	rwFlags = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV
 )
-
-// writable lists the host directories that stay writable, outermost first.
-func (c *stageConfig) writable() []string {
-	var out []string
-	for _, p := range append([]string{c.Spec.Home, c.Spec.Workdir}, c.Spec.Writable...) {
-		if p != "" && (p != c.Spec.Workdir || c.Spec.View == ViewWorkspace) && !underAny(p, out...) {
-			out = append(out, p)
-		}
-	}
-	sort.Strings(out)
-	return out
-}
 
 // cloneTree opens path without following links and returns a detached copy of
 // the mounts there, with attr set on all of them.
@@ -107,6 +97,9 @@ type sources struct {
 	writable map[string]int
 	readonly map[string]int // path in the view -> tree
 	order    []string       // of readonly
+	mounts   []int          // of Spec.Mounts, in their order
+	lower    map[int]int    // number of an overlay -> what it shows
+	store    map[int]int    // and where its changes go
 }
 
 func (s *sources) readOnly(view, host string) error {
@@ -120,7 +113,10 @@ func (s *sources) readOnly(view, host string) error {
 }
 
 func (m *mounter) collect() (*sources, error) {
-	s := &sources{devices: map[string]int{}, writable: map[string]int{}, readonly: map[string]int{}}
+	s := &sources{
+		devices: map[string]int{}, writable: map[string]int{}, readonly: map[string]int{},
+		lower: map[int]int{}, store: map[int]int{},
+	}
 	for _, d := range deviceNames {
 		tree, err := cloneTree("/dev/"+d, 0)
 		if err != nil {
@@ -131,23 +127,11 @@ func (m *mounter) collect() (*sources, error) {
 		}
 		s.devices[d] = tree
 	}
-	for _, p := range m.c.writable() {
-		attr := uint64(rwFlags)
-		if m.c.Spec.ReadOnly {
-			attr = roFlags
-		}
-		if fd, ok := m.c.Mounts[p]; ok {
-			s.writable[p] = fd
-			if err := setAttr(fd, "", attr, unix.AT_EMPTY_PATH|unix.AT_RECURSIVE); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		tree, err := cloneTree(p, attr)
-		if err != nil {
-			return nil, err
-		}
-		s.writable[p] = tree
+	if err := m.collectWritable(s); err != nil {
+		return nil, err
+	}
+	if err := m.collectMounts(s); err != nil {
+		return nil, err
 	}
 	for _, view := range sortedKeys(m.c.Spec.Replace) {
 		if err := s.readOnly(view, m.c.Spec.Replace[view]); err != nil {
@@ -160,6 +144,49 @@ func (m *mounter) collect() (*sources, error) {
 		}
 	}
 	return s, nil
+}
+
+// collectWritable opens the writable directories. One of copy-on-write has no
+// tree of its own yet, only the two it will be made of.
+func (m *mounter) collectWritable(s *sources) error {
+	for _, p := range m.c.Spec.writable() {
+		var err error
+		if i := m.c.Spec.overlayAt(p); i >= 0 && m.c.Modes[i] == modeOverlay {
+			if s.lower[i], err = m.tree(p, 0); err != nil {
+				return err
+			}
+			if s.store[i], err = cloneTree(m.c.Spec.Overlays[i].Store, 0); err != nil {
+				return err
+			}
+			continue
+		}
+		if s.writable[p], err = m.tree(p, m.writeFlags()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *mounter) writeFlags() uint64 {
+	if m.c.Spec.ReadOnly {
+		return roFlags
+	}
+	return rwFlags
+}
+
+// tree gives a detached mount of a writable directory: the supervisor's
+// id-mapped one where there is one, else a copy of the host's.
+func (m *mounter) tree(path string, attr uint64) (int, error) {
+	if fd, ok := m.c.Mounts[path]; ok {
+		if attr == 0 {
+			return fd, nil
+		}
+		return fd, setAttr(fd, "", attr, unix.AT_EMPTY_PATH|unix.AT_RECURSIVE)
+	}
+	if i := m.c.Spec.overlayAt(path); i >= 0 && m.c.Modes[i] == modeCopy {
+		path = m.c.Spec.Overlays[i].upper(modeCopy)
+	}
+	return cloneTree(path, attr)
 }
 
 func sortedKeys[V any](m map[string]V) []string {
@@ -286,123 +313,4 @@ func (m *mounter) devices(src *sources) error {
 		return err
 	}
 	return setAttr(unix.AT_FDCWD, "/dev", roFlags&^unix.MOUNT_ATTR_NODEV, 0)
-}
-
-// systemDirs and systemFiles are the workspace view's read-only system.
-var systemDirs = []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt"}
-
-var systemEtc = []string{
-	"alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "passwd", "group", "nsswitch.conf", "hosts",
-	"host.conf", "hostname", "localtime", "timezone", "ssl/certs", "ssl/openssl.cnf", "ca-certificates",
-	"ca-certificates.conf", "pki", "crypto-policies", "os-release", "debian_version", "lsb-release", "profile", "profile.d",
-	"bash.bashrc", "inputrc", "protocols", "services", "mime.types", "magic", "terminfo", "gitconfig", "locale.alias",
-	"locale.conf", "default/locale", "java-11-openjdk", "java-17-openjdk", "java-21-openjdk", "python3", "perl", "fonts",
-	"vim", "manpath.config", "login.defs", "shells", "environment", "gai.conf", "rpc", "networks", "ethertypes",
-}
-
-// workspace builds a new root from a few read-only system trees and moves to it.
-func (m *mounter) workspace() error {
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make mounts private: %w", err)
-	}
-	src, err := m.collect()
-	if err != nil {
-		return err
-	}
-	links, err := collectSystem(src)
-	if err != nil {
-		return err
-	}
-	const root = "/tmp" // covered by the new root until pivot_root makes it the root
-	if err := mountTmp(root, 16<<20, "0755", 0); err != nil {
-		return err
-	}
-	for _, dir := range []string{"/proc", "/dev", "/run", "/tmp", "/var/tmp", "/etc", "/sys"} {
-		if err := os.MkdirAll(root+dir, 0o755); err != nil {
-			return fmt.Errorf("new root: %w", err)
-		}
-	}
-	for view, target := range links {
-		if err := os.Symlink(target, root+view); err != nil {
-			return fmt.Errorf("new root: %w", err)
-		}
-	}
-	if err := unix.Mount("proc", root+"/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
-		return step("proc-mount", fmt.Errorf("mount proc: %w", err))
-	}
-	if err := unix.Chdir(root); err != nil {
-		return err
-	}
-	if err := unix.PivotRoot(".", "."); err != nil {
-		return fmt.Errorf("pivot_root: %w", err)
-	}
-	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
-		return fmt.Errorf("detach the old root: %w", err)
-	}
-	if err := unix.Chdir("/"); err != nil {
-		return err
-	}
-	return m.furnish(src)
-}
-
-// furnish fills the workspace's new root after pivot_root, when no path can
-// lead to the host any more.
-func (m *mounter) furnish(src *sources) error {
-	if err := mountTmp("/run", 16<<20, "0755", 0); err != nil {
-		return err
-	}
-	for _, view := range src.order {
-		if err := m.place(src.readonly[view], view); err != nil {
-			return err
-		}
-	}
-	if err := m.devices(src); err != nil {
-		return err
-	}
-	tmp := m.c.Spec.Limits.Tmp
-	if err := errors.Join(mountTmp("/tmp", tmp, "1777", 0), mountTmp("/var/tmp", tmp, "1777", 0)); err != nil {
-		return err
-	}
-	if err := m.openStage(); err != nil {
-		return err
-	}
-	if err := m.maskAll(src); err != nil {
-		return err
-	}
-	if err := m.closeStage(); err != nil {
-		return err
-	}
-	return setAttr(unix.AT_FDCWD, "/", roFlags, 0)
-}
-
-// collectSystem copies the system trees; merged-usr links are returned to be
-// made again as links.
-func collectSystem(src *sources) (map[string]string, error) {
-	links := map[string]string{}
-	for _, d := range systemDirs {
-		fi, err := os.Lstat(d)
-		if err != nil {
-			continue
-		}
-		if fi.Mode()&os.ModeSymlink != 0 {
-			if links[d], err = os.Readlink(d); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		if err := src.readOnly(d, d); err != nil {
-			return nil, err
-		}
-	}
-	for _, name := range systemEtc {
-		path := "/etc/" + name
-		target, err := filepath.EvalSymlinks(path)
-		if err != nil {
-			continue
-		}
-		if err := src.readOnly(path, target); err != nil && !errors.Is(err, unix.EACCES) {
-			return nil, err
-		}
-	}
-	return links, nil
 }

@@ -60,7 +60,9 @@ type stepError struct {
 	Detail    string `json:"detail"`
 	Errno     string `json:"errno,omitempty"`
 	Remedy    string `json:"remedy,omitempty"`
-	Fallback  bool   `json:"fallback"` // a weaker tier may still work
+	Fallback  bool   `json:"fallback"`          // a weaker tier may still work
+	Usage     string `json:"usage,omitempty"`   // the public sentence if the Spec asks for what cannot be
+	Overlay   int    `json:"overlay,omitempty"` // of the primitive "overlay": which one was refused
 }
 
 func (e *stepError) Error() string { return e.Primitive + ": " + e.Detail }
@@ -146,12 +148,15 @@ type stageConfig struct {
 	Tier     Tier
 	UID, GID int            // of the payload
 	Root     bool           // the supervisor is uid 0 with an identity map
-	Mounts   map[string]int // writable path -> number of an already idmapped mount's descriptor
+	Mounts   map[string]int // path -> number of an already idmapped mount's descriptor
+	Modes    []string       // of Spec.Overlays: modeOverlay or modeCopy
 	Second   bool           // the mounts are made; this is the image without capabilities
 	Done     []Primitive    // what the first image achieved
 	Notes    []string
 	NProc    int  // RLIMIT_NPROC for the payload
 	HostPID  bool // no PID namespace: ps must work, and Landlock scopes signals
+
+	MountDirs []bool `json:"-"` // of Spec.Mounts: is it a directory; found by the stage
 }
 
 // memFile puts v as JSON into an anonymous file.

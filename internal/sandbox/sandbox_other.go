@@ -33,6 +33,15 @@ func (*Sandbox) Report() Report { return Report{} }
 // Limits is empty.
 func (*Sandbox) Limits() []string { return nil }
 
+// OverlayState says where the changes of one copy-on-write directory go.
+type OverlayState struct{ Dir, Store, Mode, Upper string }
+
+// Overlays is empty.
+func (*Sandbox) Overlays() []OverlayState { return nil }
+
+// Ended is nil, for nothing was started.
+func (*Sandbox) Ended() error { return nil }
+
 // Done is never reached, for no Sandbox exists.
 func (s *Sandbox) Done() <-chan struct{} { return s.done }
 

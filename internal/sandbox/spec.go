@@ -3,6 +3,8 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -80,6 +82,8 @@ const (
 	DefaultFileSize   = 1 << 30
 	DefaultCPUSeconds = 3600
 	DefaultTmp        = 256 << 20
+	DefaultDisk       = 4 << 30
+	DefaultDiskFiles  = 500_000
 )
 
 func (l Limits) withDefaults() Limits {
@@ -98,6 +102,12 @@ func (l Limits) withDefaults() Limits {
 	if l.Tmp == 0 {
 		l.Tmp = DefaultTmp
 	}
+	if l.Disk == 0 {
+		l.Disk = DefaultDisk
+	}
+	if l.DiskFiles == 0 {
+		l.DiskFiles = DefaultDiskFiles
+	}
 	return l
 }
 
@@ -107,7 +117,7 @@ func (l Limits) validate() error {
 		return fmt.Errorf("limits: memory %d is below 16 MiB", l.Memory)
 	case l.Pids < 8:
 		return fmt.Errorf("limits: pids %d is below 8", l.Pids)
-	case l.FileSize < 0, l.CPUSeconds < 0, l.Wall < 0, l.Tmp < 0:
+	case l.FileSize < 0, l.CPUSeconds < 0, l.Wall < 0, l.Tmp < 0, l.CPUPercent < 0, l.Disk < 0, l.DiskFiles < 0:
 		return errors.New("limits: a limit is negative")
 	}
 	return nil
@@ -136,6 +146,8 @@ type Spec struct {
 	Pinned       []string  // paths beneath writable directories that stay as they are, with all their ancestors
 	Sockets      []string  // host socket files (AF_UNIX) that may be connected to, same path inside
 	LocalSockets bool      // the payload may make AF_UNIX stream sockets of its own
+
+	forceCopy bool // take the way of a machine that refuses overlayfs; for tests
 }
 
 // Network says what the connections of a payload meet.
@@ -205,19 +217,6 @@ func (s Spec) normalise() (Spec, error) {
 }
 
 func (s Spec) resolvePaths(op string) (Spec, error) {
-	resolve := func(what, path string) (string, error) {
-		if !filepath.IsAbs(path) {
-			return "", fault.New(op, fault.Usage, "the sandbox's %s %q is not an absolute path; give the whole path", what, path)
-		}
-		p, err := filepath.EvalSymlinks(path)
-		if err != nil {
-			return "", fmt.Errorf("%s: %s: %w", op, what, err)
-		}
-		if p == "/" {
-			return "", fault.New(op, fault.Usage, "the sandbox's %s is the root directory; name a directory below it", what)
-		}
-		return p, nil
-	}
 	var err error
 	for _, f := range []struct {
 		what string
@@ -226,13 +225,13 @@ func (s Spec) resolvePaths(op string) (Spec, error) {
 		if *f.path == "" {
 			continue
 		}
-		if *f.path, err = resolve(f.what, *f.path); err != nil {
+		if *f.path, err = resolveDir(op, f.what, *f.path); err != nil {
 			return s, err
 		}
 	}
 	writable := make([]string, 0, len(s.Writable))
 	for _, w := range s.Writable {
-		p, err := resolve("writable directory", w)
+		p, err := resolveDir(op, "writable directory", w)
 		if err != nil {
 			return s, err
 		}
@@ -251,13 +250,46 @@ func (s Spec) resolvePaths(op string) (Spec, error) {
 		}
 	}
 	s.Masked = masked
-	return s.resolveReplace(op, resolve)
+	if s, err = s.resolveReplace(op); err != nil {
+		return s, err
+	}
+	return s.resolveWorkspace(op)
 }
 
-func (s Spec) resolveReplace(op string, resolve func(what, path string) (string, error)) (Spec, error) {
+// resolve gives the real path of something on the host that must exist.
+func resolve(op, what, path string) (string, error) {
+	if !filepath.IsAbs(path) {
+		return "", fault.New(op, fault.Usage, "the sandbox's %s %q is not an absolute path; give the whole path", what, path)
+	}
+	p, err := filepath.EvalSymlinks(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", fault.New(op, fault.NotFound, "the sandbox's %s %q does not exist; make it first, or name another", what, path)
+	case err != nil:
+		return "", fmt.Errorf("%s: %s: %w", op, what, err)
+	case p == "/":
+		return "", fault.New(op, fault.Usage, "the sandbox's %s is the root directory; name a directory below it", what)
+	}
+	return p, nil
+}
+
+func resolveDir(op, what, path string) (string, error) {
+	p, err := resolve(op, what, path)
+	if err != nil {
+		return "", err
+	}
+	if fi, err := os.Stat(p); err != nil {
+		return "", fmt.Errorf("%s: %s: %w", op, what, err)
+	} else if !fi.IsDir() {
+		return "", fault.New(op, fault.Usage, "the sandbox's %s %q is not a directory; name the directory it lies in", what, path)
+	}
+	return p, nil
+}
+
+func (s Spec) resolveReplace(op string) (Spec, error) {
 	replace := make(map[string]string, len(s.Replace))
 	for view, host := range s.Replace {
-		p, err := resolve("replacement for "+view, host)
+		p, err := resolve(op, "replacement for "+view, host)
 		if err != nil {
 			return s, err
 		}

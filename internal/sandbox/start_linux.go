@@ -24,10 +24,13 @@ type Sandbox struct {
 	spec   Spec
 	report Report
 	limits []string
-	cg     *cgroups
-	ctl    *net.UnixConn
-	proc   *os.Process // the stage
-	files  []*os.File
+
+	overlays []OverlayState
+
+	cg    *cgroups
+	ctl   *net.UnixConn
+	proc  *os.Process // the stage
+	files []*os.File
 
 	hostPID bool
 	userNS  string // identity of the sandbox's user namespace, in the full tier
@@ -37,6 +40,7 @@ type Sandbox struct {
 
 	mu     sync.Mutex
 	wall   *time.Timer
+	ended  error // the limit that ended it
 	shells map[int]chan event
 	nextID int
 }
@@ -59,23 +63,34 @@ func Start(ctx context.Context, spec Spec) (*Sandbox, error) {
 	}
 	full := asStep(err)
 	if !full.Fallback {
-		return nil, fault.Wrap("sandbox.start", fault.Internal, err)
+		return nil, asFault(err, full)
 	}
 	if spec.MinTier >= TierFull {
 		return nil, refusal(spec.MinTier, full)
 	}
-	if len(spec.Replace) > 0 {
+	if spec.needsMounts() {
 		return nil, refusal(TierFull, full)
 	}
 	sb, err = startTier(ctx, spec, TierLandlock)
 	if err != nil {
-		if se := asStep(err); se.Primitive != "stage" {
+		if se := asStep(err); se.Primitive != "stage" && se.Usage == "" {
 			return nil, refusal(TierLandlock, se)
 		}
-		return nil, fault.Wrap("sandbox.start", fault.Internal, err)
+		return nil, asFault(err, asStep(err))
 	}
 	sb.report.Primitives = append([]Primitive{full.primitive()}, sb.report.Primitives...)
 	return sb, nil
+}
+
+// asFault gives an error that no weaker tier would avoid its kind.
+func asFault(err error, se *stepError) error {
+	if se.Usage != "" {
+		return &fault.Error{Op: "sandbox.start", Kind: fault.Usage, Public: se.Usage, Err: err}
+	}
+	if _, ok := errors.AsType[*fault.Error](err); ok {
+		return err
+	}
+	return fault.Wrap("sandbox.start", fault.Internal, err)
 }
 
 func asStep(err error) *stepError {
@@ -85,8 +100,27 @@ func asStep(err error) *stepError {
 	return &stepError{Primitive: "stage", Detail: err.Error()}
 }
 
-// startTier starts a stage in exactly this tier.
+// startTier starts a stage in exactly this tier. Where overlayfs is refused a
+// copy takes its place, and the attempt is made again.
 func startTier(ctx context.Context, spec Spec, tier Tier) (*Sandbox, error) {
+	plans := spec.planOverlays(tier)
+	var refused []Primitive
+	for {
+		sb, err := startPlanned(ctx, spec, tier, plans)
+		if err == nil {
+			sb.report.Primitives = append(refused, sb.report.Primitives...)
+			return sb, nil
+		}
+		se := asStep(err)
+		if se.Primitive != "overlay" || plans[se.Overlay].mode == modeCopy {
+			return nil, err
+		}
+		plans[se.Overlay] = plan{modeCopy, se.Detail}
+		refused = append(refused, se.primitive())
+	}
+}
+
+func startPlanned(ctx context.Context, spec Spec, tier Tier, plans []plan) (*Sandbox, error) {
 	id := make([]byte, 6)
 	_, _ = rand.Read(id) // never fails
 	sb := &Sandbox{spec: spec, done: make(chan struct{}), shells: map[int]chan event{}, report: Report{Tier: tier}}
@@ -99,14 +133,14 @@ func startTier(ctx context.Context, spec Spec, tier Tier) (*Sandbox, error) {
 	abi, _ := landlockABI()
 	conf.HostPID = tier == TierLandlock || spec.View == ViewAuditor && abi >= 6
 	sb.hostPID = conf.HostPID
-	if tier == TierLandlock {
-		conf.NProc += userThreads(conf.UID)
-		conf.Spec.Env = withTmp(conf.Spec.Env, spec.Home, spec.Workdir)
-	}
-	notes, err := sb.grantWritable(conf)
+	notes, err := sb.prepare(ctx, conf, plans)
 	defer sb.closeFiles()
 	if err != nil {
 		return nil, err
+	}
+	if tier == TierLandlock {
+		conf.NProc += userThreads(conf.UID)
+		conf.Spec.Env = withTmp(conf.Spec.Env, conf.Spec.Home, conf.Spec.Workdir)
 	}
 	sb.cg = newCgroups(hex.EncodeToString(id), spec.Limits)
 	if err := sb.launch(conf); err != nil {
@@ -121,12 +155,8 @@ func startTier(ctx context.Context, spec Spec, tier Tier) (*Sandbox, error) {
 	}
 	sb.report.Primitives = ready.Primitives
 	sb.report.NotPromised = append(append(notes, ready.Notes...), notPromised(spec, tier, sb.hostPID, sb.cg)...)
-	sb.limits = sb.cg.lines(spec.Limits, tier)
-	if spec.Limits.Wall > 0 {
-		sb.mu.Lock()
-		sb.wall = time.AfterFunc(spec.Limits.Wall, sb.Kill)
-		sb.mu.Unlock()
-	}
+	sb.limits = sb.cg.lines(spec, tier)
+	sb.watch()
 	go sb.listen()
 	return sb, nil
 }
@@ -139,35 +169,6 @@ func withTmp(env []string, dirs ...string) []string {
 		}
 	}
 	return env
-}
-
-// grantWritable lets the payload's user write where it may: by idmapped mounts
-// as root in the full tier, by a change of owner where that cannot be.
-func (sb *Sandbox) grantWritable(conf *stageConfig) ([]string, error) {
-	var notes []string
-	if !conf.Root {
-		return nil, nil
-	}
-	for _, p := range conf.writable() {
-		if conf.Tier == TierFull {
-			f, err := idmapTree(p)
-			if err == nil {
-				conf.Mounts[p] = fdMounts + len(sb.files)
-				sb.files = append(sb.files, f)
-				continue
-			}
-			notes = append(notes, fmt.Sprintf("The owner of %s was changed to uid %d, because it cannot be id-mapped (%v).", p, PayloadUID, err))
-		} else {
-			notes = append(notes, fmt.Sprintf("The owner of %s was changed to uid %d, because this tier has no id-mapped mounts.", p, PayloadUID))
-		}
-		if conf.Spec.ReadOnly {
-			continue
-		}
-		if err := giveTo(p, PayloadUID); err != nil {
-			return nil, fmt.Errorf("change owner of %s: %w", p, err)
-		}
-	}
-	return notes, nil
 }
 
 func (sb *Sandbox) closeFiles() {
@@ -226,6 +227,9 @@ func (sb *Sandbox) launch(conf *stageConfig) error {
 			sweep(sb.userNS)
 		}
 		_ = sb.cg.remove()
+		for _, o := range sb.overlays {
+			settleStore(o.Store)
+		}
 		close(sb.done)
 	}()
 	if err := <-started; err != nil {
@@ -326,6 +330,7 @@ func notPromised(spec Spec, tier Tier, hostPID bool, cg *cgroups) []string {
 		"There is no private /tmp, /dev or /run.",
 		"Hidden files are hidden by not granting them; a file created later beside one is unreadable too.",
 		"Masked files are refused when opened instead of appearing empty.")
+	out = append(out, withoutMounts(spec)...)
 	if len(cg.procs) == 0 {
 		out = append(out, "If the stage process itself is killed from outside, what it started lives on.")
 	}
