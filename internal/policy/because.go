@@ -28,6 +28,18 @@ func (e *Engine) because(r *Rule, f *facts) string {
 			strings.Join(f.row.Control, ", "), f.row.Needs, a.Kind)
 	case "R3c":
 		return e.becauseSink(f)
+	case "network.unlisted":
+		if _, perRequest := e.NetworkLevel(f.agent.Profile, f.dest.host, f.dest.port, f.dest.program); perRequest && a.Kind == action.NetConnect {
+			return fmt.Sprintf("the rules of profile %q for %s speak of methods or paths, which a plain connection has none of; speak HTTP to it, or run `sallyport grant %s %s %s --expires 1h`",
+				f.agent.Profile, f.dest.where(), a.Agent, a.Kind, a.Target)
+		}
+		return fmt.Sprintf("no network rule of profile %q lists %s; to permit it, run `sallyport grant %s %s %s --expires 1h`, or add it under profiles.%s.network.allow",
+			f.agent.Profile, f.dest.where(), a.Agent, a.Kind, grantTarget(a), f.agent.Profile)
+	case "network.target":
+		return fmt.Sprintf("the target %q is not what host, port, method and path say in their usual form, or the path can be read in two ways; use plain names and paths", a.Target)
+	case "secrets.bound":
+		return fmt.Sprintf("the secret %q may not go to %s from profile %q: it is bound to one exact host and port and to the profiles that name it (secrets.%s in sallyport.yaml)",
+			a.Target, a.Arg("host"), f.agent.Profile, a.Target)
 	case "R6":
 		return fmt.Sprintf("agent %q is not configured or its ceiling is below %q; run it from its agent file or lower the ceiling", a.Target, a.Arg("ceiling"))
 	case "security.blocked_commands":
@@ -40,6 +52,15 @@ func (e *Engine) because(r *Rule, f *facts) string {
 		return r.Because
 	}
 	return r.Effect + " by " + r.Origin
+}
+
+// grantTarget gives the target that a grant for a destination has: all paths of
+// a request's host.
+func grantTarget(a *action.Action) string {
+	if raw := a.Arg("path"); a.Kind == action.HTTPRequest && raw != "" {
+		return "'" + strings.TrimSuffix(a.Target, raw) + "/*'"
+	}
+	return a.Target
 }
 
 func (e *Engine) becauseSink(f *facts) string {

@@ -67,7 +67,7 @@ func kindsWhere(test func(action.Row) bool) []action.Kind {
 func (s *Settings) generate() []generated {
 	// The order is that of the reasons given: a plain setting explains a denial
 	// better than a label does.
-	return slices.Concat(permits(), s.switches(), labelRules(), protections())
+	return slices.Concat(permits(), s.switches(), destinations(), labelRules(), protections())
 }
 
 // permits is what is allowed when nothing forbids it. Anything that leaves the
@@ -87,11 +87,40 @@ func permits() []generated {
 			" && context.path_allowed && context.agent.writable", action.FileWrite),
 		rule("allow.outward", "the destination is listed in the settings", " && context.sink.listed",
 			action.NetConnect, action.HTTPRequest, action.ToolCall, action.MessageSend, action.SecretUse),
+		rule("allow.network.approved", "the owner said yes to a destination that no rule lists",
+			" && context.destination.exact && !context.sink.listed && context.approval.owner >= 1", action.NetConnect, action.HTTPRequest),
 		rule("allow.data", "data within the agent's clearance", "", action.DataRead, action.DataWrite),
 		{
 			id: "allow.operator", origin: "built in", because: "the operator steers",
 			head: scope("permit", "principal is Operator", action.DataLower, action.DataErase, action.AgentSpawn,
 				action.AgentStop, action.ScheduleSet, action.ConfigChange, action.PolicyChange, action.TrustChange) + ";",
+		},
+		{
+			id: "allow.operator.commit", origin: "built in", because: "the operator commits changes that were looked at",
+			head: scope("permit", "principal is Operator", action.FileWrite) + " when { context.agent.name == \"\" && context.path_allowed };",
+		},
+	}
+}
+
+// destinations are the rules about where connections lead. Which setting lists
+// a destination is looked up before (context.sink); these say what follows.
+func destinations() []generated {
+	return []generated{
+		{
+			id: "network.target", origin: "built in",
+			because: "the target does not say exactly what host, port, method and path say; nothing is permitted that people could misread",
+			head:    scope("forbid", "principal", action.NetConnect, action.HTTPRequest) + " unless { context.destination.exact };",
+		},
+		{
+			id: "network.unlisted", origin: "profiles.*.network.allow, network.allow (sallyport.yaml)", ask: "1:owner",
+			because: "no network rule lists the destination; add it under profiles.NAME.network.allow, or give a grant for it",
+			head: scope("forbid", "principal", action.NetConnect, action.HTTPRequest) +
+				" when { context.agent.known && !context.sink.listed } unless { context.approval.owner >= 1 };",
+		},
+		{
+			id: "secrets.bound", origin: "secrets (sallyport.yaml)",
+			because: "a secret goes to exactly the host and port it is bound to, for the profiles that name it",
+			head:    scope("forbid", "principal", action.SecretUse) + " unless { context.sink.listed };",
 		},
 	}
 }

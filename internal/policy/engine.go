@@ -49,6 +49,7 @@ type Engine struct {
 	validators   *validators // used by New only, except for all, which is immutable
 	sinks        targets[Sink]
 	results      targets[label.Label]
+	networks     map[string]*network // by profile
 	agentRecords map[agentKey]types.Record
 	noApprovals  types.Record
 	shared       *shared
@@ -70,7 +71,7 @@ func New(s Settings) (*Engine, error) {
 	}
 	e := &Engine{
 		settings: s, byID: map[types.PolicyID]*Rule{}, byKind: map[action.Kind]*index{},
-		agentRecords: map[agentKey]types.Record{}, shared: newShared(),
+		agentRecords: map[agentKey]types.Record{}, networks: map[string]*network{}, shared: newShared(),
 	}
 	e.groups = append([]string{"owner"}, slices.DeleteFunc(slices.Sorted(slices.Values(s.Groups)), func(g string) bool { return g == "owner" })...)
 	e.groups = slices.Compact(e.groups)
@@ -100,6 +101,9 @@ func (e *Engine) prepare() {
 	}
 	for _, r := range e.settings.Results {
 		e.results.add(r.Kind, r.Target, r.Label)
+	}
+	for name, p := range e.settings.Profiles {
+		e.networks[name] = newNetwork(slices.Clone(p.Network))
 	}
 	for name, a := range e.settings.Agents {
 		for _, self := range []bool{false, true} {
@@ -137,6 +141,7 @@ func (e *Engine) computeDigest() (string, error) {
 	b, err := json.Marshal(map[string]any{
 		"rules": texts, "read_only": s.ReadOnly, "profiles": s.Profiles, "agents": s.Agents, "sinks": s.Sinks,
 		"results": s.Results, "blocked": s.BlockedCommands, "paths": s.AllowedPaths, "groups": e.groups,
+		"secrets": s.Secrets,
 	})
 	if err != nil {
 		return "", fmt.Errorf("policy: digest: %w", err)

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,6 +28,7 @@ type facts struct {
 	grant  *record.Grant
 
 	flow     flow
+	dest     destination // of net.connect and http.request
 	pathOK   bool
 	command  Commands
 	readOnly bool
@@ -60,6 +62,9 @@ func (e *Engine) factsOf(q *record.Question) *facts {
 		a.Principal.Kind == principal.Agent && a.Principal.Name == a.Agent && a.Agent != ""
 	f.readOnly = e.settings.ReadOnly || q.Snapshot.ReadOnly
 	f.pathOK = e.pathAllowed(a)
+	if a.Kind == action.NetConnect || a.Kind == action.HTTPRequest {
+		f.dest = e.destinationOf(a, f.agent.Profile)
+	}
 	if a.Kind == action.Exec && e.settings.Commands != nil {
 		f.command = e.settings.Commands(a.Arg("script"))
 	}
@@ -96,6 +101,9 @@ func (e *Engine) flows(f *facts) flow {
 		control:   control >= f.row.Needs,
 		clearance: true, ceiling: true, spawn: true,
 	}
+	if e.endorsed(f) {
+		fl.integrity, fl.control = true, true
+	}
 	if q.Action.Agent != "" { // the operator reads what is theirs
 		fl.clearance = f.result.ConfFlowsTo(f.agent.Clearance)
 		fl.ceiling = f.result.FlowsTo(q.Snapshot.Ceiling)
@@ -108,6 +116,62 @@ func (e *Engine) flows(f *facts) flow {
 	return fl
 }
 
+// endorsed tells the actions whose integrity (R3a, R3b) the operator vouches
+// for in another way. A network rule, and the binding of a secret, are written
+// for a program that nobody trusts and that has read anything: they are the
+// operator's signature under what it sends there, within the rule's host, port,
+// methods, paths and clearance. What is not listed reaches nobody without the
+// owner's yes to this one destination, or a grant for it. And changes that the
+// operator commits were read by the operator.
+func (e *Engine) endorsed(f *facts) bool {
+	switch f.q.Action.Kind {
+	case action.NetConnect, action.HTTPRequest:
+		return f.dest.ok
+	case action.SecretUse:
+		return f.sink.listed
+	case action.FileWrite:
+		return f.operators()
+	default:
+		return false
+	}
+}
+
+// operators tells an action of the operator's own, outside any agent.
+func (f *facts) operators() bool {
+	return f.q.Action.Agent == "" && f.q.Action.Principal.Kind == principal.Operator
+}
+
+// networkSink gives the clearance of the rule that lists a destination; one
+// that no rule lists may at most receive what its profile's view shows, and
+// only with a yes.
+func (f *facts) networkSink() sink {
+	if r := f.dest.rule; r != nil && f.dest.ok {
+		return sink{checked: true, listed: true, clearance: r.Clearance, origin: r.Origin}
+	}
+	return sink{checked: true, clearance: f.profile.View, origin: "profiles." + f.agent.Profile + ".view_label"}
+}
+
+// secretSink lists a secret towards exactly its host and port, for the profiles
+// that use it. What else the request carries is judged as http.request; the
+// clearance here is that of the same host.
+func (e *Engine) secretSink(f *facts) sink {
+	a := &f.q.Action
+	s, ok := e.settings.Secrets[a.Target]
+	port, okPort := portOf(a.Args["port"])
+	want := cmp.Or(s.Port, defaultPort)
+	if !ok || !okPort || port != want || a.Arg("host") != s.Host || !slices.Contains(s.Profiles, f.agent.Profile) {
+		return sink{checked: true}
+	}
+	out := sink{checked: true, listed: true, clearance: f.profile.View, origin: "secrets." + a.Target}
+	for _, r := range e.networks[f.agent.Profile].naming(s.Host) {
+		if r.onPort(want) {
+			out.clearance, out.origin = r.Clearance, r.Origin
+			break
+		}
+	}
+	return out
+}
+
 // sinkOf finds the clearance that counts. What the sandbox confines (exec,
 // files) reaches the agent's own space, so its ceiling is the default there;
 // data items are bounded by the reader's clearance; everything else that
@@ -118,7 +182,14 @@ func (e *Engine) sinkOf(f *facts) sink {
 		return sink{checked: true, listed: true, clearance: s.Clearance, origin: s.Origin}
 	}
 	switch a.Kind {
+	case action.NetConnect, action.HTTPRequest:
+		return f.networkSink()
+	case action.SecretUse:
+		return e.secretSink(f)
 	case action.Exec, action.FileRead, action.FileWrite:
+		if a.Kind == action.FileWrite && f.operators() {
+			return sink{} // the operator's own disk
+		}
 		return sink{checked: true, clearance: f.q.Snapshot.Ceiling, origin: "the context's ceiling"}
 	case action.DataRead, action.DataWrite:
 		return sink{checked: true, clearance: f.agent.Clearance, origin: "the agent's clearance"}
@@ -142,8 +213,19 @@ func (e *Engine) resultOf(f *facts) label.Label {
 	case action.ModelCall:
 		return label.New(label.Public, label.Member, 0)
 	case action.SessionStart, action.Exec, action.FileRead, action.FileWrite:
+		if a.Kind == action.FileWrite && f.operators() {
+			return label.Bottom
+		}
 		if f.known && f.agent.Profile != "" {
 			return f.profile.View
+		}
+	case action.NetConnect, action.HTTPRequest:
+		switch {
+		case !f.dest.ok:
+		case f.dest.rule != nil:
+			return f.dest.rule.Result
+		default: // without a rule only public addresses are dialled
+			return label.New(label.Public, label.Foreign, 0)
 		}
 	case action.MessageSend, action.SecretUse:
 		return label.New(label.Public, label.Foreign, 0) // an acknowledgement, no content
@@ -168,6 +250,9 @@ func (e *Engine) pathAllowed(a *action.Action) bool {
 	p := a.Arg("path")
 	if p != a.Target || !filepath.IsAbs(p) || filepath.Clean(p) != p || strings.ContainsRune(p, 0) {
 		return false
+	}
+	if a.Kind == action.FileWrite && a.Agent == "" && a.Principal.Kind == principal.Operator {
+		return true // the list is for agents; the operator may write anywhere
 	}
 	return slices.ContainsFunc(e.settings.AllowedPaths, func(dir string) bool {
 		return p == dir || dir == "/" || strings.HasPrefix(p, dir+"/")

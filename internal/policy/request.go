@@ -32,6 +32,11 @@ func (e *Engine) request(f *facts, approvals map[string]int) types.Request {
 		})
 	case action.FileRead, action.FileWrite:
 		ctx["path_allowed"] = types.Boolean(f.pathOK)
+	case action.NetConnect, action.HTTPRequest:
+		ctx["destination"] = types.NewRecord(types.RecordMap{
+			"exact": types.Boolean(f.dest.ok), "host": types.String(f.dest.host), "port": types.Long(f.dest.port),
+			"program": types.String(f.dest.program),
+		})
 	default:
 	}
 	return types.Request{

@@ -29,7 +29,13 @@ var principalTypes = map[principal.Kind]types.EntityType{
 }
 
 // moreArgs are arguments that rules may look at although they control nothing.
-var moreArgs = map[action.Kind][]string{action.Exec: {"review"}}
+var moreArgs = map[action.Kind][]string{
+	action.Exec:        {"review"},
+	action.FileWrite:   {"protected", "count"},
+	action.NetConnect:  {"port", "program"},
+	action.HTTPRequest: {"port", "program"},
+	action.SecretUse:   {"port"},
+}
 
 // argNames lists the arguments of a kind that the schema knows. All are
 // optional strings; an argument that is no string appears as canonical JSON.
@@ -49,6 +55,7 @@ type AgentFacts = {name: String, known: Bool, self: Bool, profile: String, prote
 type LabelFacts = {text: String, level: Long, integrity: Long};
 type SinkFacts = {listed: Bool, clearance: String};
 type FlowFacts = {sink: Bool, integrity: Bool, control: Bool, clearance: Bool, ceiling: Bool, spawn: Bool};
+type DestinationFacts = {exact: Bool, host: String, port: Long, program: String};
 type History = {calls: Long, denials: Long, spent_micros: Long};
 type Approvals = {` + strings.Join(slices.Collect(mapSeq(groups, func(g string) string { return g + ": Long" })), ", ") + `};
 type CommandFacts = {programs: Set<String>, blocked: Set<String>, unresolved: Bool};
@@ -61,6 +68,8 @@ type CommandFacts = {programs: Set<String>, blocked: Set<String>, unresolved: Bo
 			extra = ", command: CommandFacts"
 		case action.FileRead, action.FileWrite:
 			extra = ", path_allowed: Bool"
+		case action.NetConnect, action.HTTPRequest:
+			extra = ", destination: DestinationFacts"
 		default:
 		}
 		fmt.Fprintf(&b, `action %q appliesTo {

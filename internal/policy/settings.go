@@ -19,6 +19,7 @@ type Settings struct {
 	ReadOnly        bool
 	Profiles        map[string]Profile // by profile name
 	Agents          map[string]Agent   // by username; who is not here is unknown and may do nothing
+	Secrets         map[string]Secret  // by name
 	Sinks           []Sink             // the most specific match counts; none = public
 	Results         []Result           // what a kind's result is labelled; see resultOf for the defaults
 	BlockedCommands []string           // needs Commands
@@ -33,6 +34,8 @@ type Profile struct {
 	Exec     bool        // commands may be executed in it
 	View     label.Label // of what a session of it can read
 	Writable bool        // changes may be committed
+	Network  []NetRule   // destinations it may reach; of the rules that match, the one with the most specific host counts
+	Unlisted string      // UnlistedDeny ("" too) or UnlistedAsk
 }
 
 // The command protections of an agent.
@@ -89,8 +92,8 @@ func (s *Settings) check() error {
 		return fmt.Errorf("policy: settings: blocked_commands is set but nothing reads commands")
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Profiles)) {
-		if !s.Profiles[name].View.Valid() {
-			return fmt.Errorf("policy: settings: profile %q: view label is out of range", name)
+		if err := s.Profiles[name].check(); err != nil {
+			return fmt.Errorf("policy: settings: profile %q: %w", name, err)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Agents)) {
@@ -98,15 +101,8 @@ func (s *Settings) check() error {
 			return err
 		}
 	}
-	for _, k := range s.Sinks {
-		if err := checkTarget("sink", k.Kind, k.Target, k.Clearance); err != nil {
-			return err
-		}
-	}
-	for _, r := range s.Results {
-		if err := checkTarget("result", r.Kind, r.Target, r.Label); err != nil {
-			return err
-		}
+	if err := s.checkTargets(); err != nil {
+		return err
 	}
 	for _, p := range s.AllowedPaths {
 		if !filepath.IsAbs(p) || filepath.Clean(p) != p {
@@ -116,6 +112,47 @@ func (s *Settings) check() error {
 	for _, g := range s.Groups {
 		if !groupName.MatchString(g) {
 			return fmt.Errorf("policy: settings: group %q is no name of lower-case letters, digits and _", g)
+		}
+	}
+	return nil
+}
+
+// checkTargets looks at what kinds and targets are named.
+func (s *Settings) checkTargets() error {
+	for _, k := range s.Sinks {
+		switch k.Kind {
+		case action.NetConnect, action.HTTPRequest, action.SecretUse:
+			// A beginning of an address says nothing about where it leads.
+			return fmt.Errorf("policy: settings: sink %s %q: destinations are listed by Profile.Network and Secrets alone", k.Kind, k.Target)
+		default:
+		}
+		if err := checkTarget("sink", k.Kind, k.Target, k.Clearance); err != nil {
+			return err
+		}
+	}
+	for _, r := range s.Results {
+		if err := checkTarget("result", r.Kind, r.Target, r.Label); err != nil {
+			return err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Secrets)) {
+		if host, ok := canonicalHost(s.Secrets[name].Host); !ok || host != s.Secrets[name].Host {
+			return fmt.Errorf("policy: settings: secret %q: %q is not one exact host", name, s.Secrets[name].Host)
+		}
+	}
+	return nil
+}
+
+func (p Profile) check() error {
+	if !p.View.Valid() {
+		return fmt.Errorf("view label is out of range")
+	}
+	if p.Unlisted != "" && p.Unlisted != UnlistedDeny && p.Unlisted != UnlistedAsk {
+		return fmt.Errorf("unlisted %q is not deny or ask", p.Unlisted)
+	}
+	for i := range p.Network {
+		if err := p.Network[i].check(); err != nil {
+			return fmt.Errorf("network rule %d: %w", i+1, err)
 		}
 	}
 	return nil
