@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
@@ -95,10 +94,10 @@ func selfPid() int {
 	return n
 }
 
-func (s *stage) send(e event) error {
+func (s *stage) send(e event, fds ...int) error {
 	s.sendMu.Lock()
 	defer s.sendMu.Unlock()
-	return sendPacket(s.ctl, e)
+	return sendPacket(s.ctl, e, fds...)
 }
 
 // setUp does everything up to the first payload, in this order: read the
@@ -266,50 +265,6 @@ func (s *stage) rules(abi int) (*ruleset, error) {
 	return r, s.landlockTierRules(r)
 }
 
-// spawnJob asks the restricted thread for a payload process.
-type spawnJob struct {
-	argv  []string
-	files []uintptr
-	reply chan spawnReply
-}
-
-type spawnReply struct {
-	pid int
-	err error
-}
-
-// spawner owns the thread all payloads are forked from. The thread takes on
-// every restriction and keeps it; a child inherits them, and there is no moment
-// between fork and exec in which a payload would be freer than this thread.
-func (s *stage) spawner(ready chan<- error) {
-	runtime.LockOSThread() // never unlocked: the thread is poisoned for good
-	err := func() error {
-		readAll := s.c.Spec.View == ViewAuditor
-		if err := dropThread(s.c.Root, s.c.UID, readAll); err != nil {
-			return step("capabilities", err)
-		}
-		if s.ruleset != nil {
-			if err := s.ruleset.restrictThread(); err != nil {
-				return step("landlock", err)
-			}
-		}
-		if err := loadFilter(buildFilter(s.c.Spec.View, s.c.Tier, s.c.HostPID)); err != nil {
-			return step("seccomp", err)
-		}
-		return nil
-	}()
-	ready <- err
-	if err != nil {
-		return
-	}
-	for j := range s.spawns {
-		pid, err := syscall.ForkExec(j.argv[0], j.argv, &syscall.ProcAttr{
-			Dir: "/", Env: s.c.Spec.Env, Files: j.files, Sys: &syscall.SysProcAttr{Setsid: true},
-		})
-		j.reply <- spawnReply{pid, err}
-	}
-}
-
 // serve handles requests until the supervisor closes its end, which the kernel
 // does for it when it dies.
 func (s *stage) serve() {
@@ -323,66 +278,10 @@ func (s *stage) serve() {
 		case opSpawn:
 			s.spawn(r, fds)
 		case opSignal:
-			s.signal(r)
+			s.signal(r, fds)
 		}
 		for _, fd := range fds {
 			unix.Close(fd)
 		}
 	}
-}
-
-func (s *stage) spawn(r request, fds []int) {
-	files := make([]uintptr, len(fds))
-	for i, fd := range fds {
-		unix.CloseOnExec(fd)
-		files[i] = uintptr(fd)
-	}
-	j := spawnJob{argv: r.Argv, files: files, reply: make(chan spawnReply, 1)}
-	s.mu.Lock()
-	s.spawns <- j
-	got := <-j.reply
-	if got.err == nil {
-		s.shells[got.pid] = r.ID
-	}
-	s.mu.Unlock()
-	e := event{Ev: evSpawned, ID: r.ID}
-	if got.err == nil {
-		got.err = s.limitProcess(got.pid)
-	}
-	if got.err != nil {
-		e.Error = got.err.Error()
-		if got.pid > 0 {
-			_ = unix.Kill(got.pid, unix.SIGKILL)
-		}
-	}
-	_ = s.send(e)
-}
-
-// limitProcess sets a shell's resource limits. It runs before the supervisor
-// sends the first script, so nothing of the agent's has run without them.
-func (s *stage) limitProcess(pid int) error {
-	l := s.c.Spec.Limits
-	for _, r := range []struct {
-		name     string
-		resource int
-		value    uint64
-	}{
-		{"core", unix.RLIMIT_CORE, 0},
-		{"nproc", unix.RLIMIT_NPROC, uint64(s.c.NProc)},
-		{"fsize", unix.RLIMIT_FSIZE, uint64(l.FileSize)},
-		{"cpu", unix.RLIMIT_CPU, uint64(l.CPUSeconds)},
-		{"data", unix.RLIMIT_DATA, uint64(l.Memory)},
-		{"memlock", unix.RLIMIT_MEMLOCK, 1 << 20},
-		{"msgqueue", unix.RLIMIT_MSGQUEUE, 1 << 20},
-	} {
-		var old unix.Rlimit
-		if err := unix.Prlimit(pid, r.resource, nil, &old); err != nil {
-			return fmt.Errorf("prlimit %s: %w", r.name, err)
-		}
-		v := min(r.value, old.Max)
-		if err := unix.Prlimit(pid, r.resource, &unix.Rlimit{Cur: v, Max: v}, nil); err != nil {
-			return fmt.Errorf("prlimit %s: %w", r.name, err)
-		}
-	}
-	return nil
 }

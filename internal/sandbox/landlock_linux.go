@@ -133,7 +133,13 @@ func (r *ruleset) writableRules(c *stageConfig, private []string) error {
 			return err
 		}
 	}
-	for _, d := range append([]string{"pts"}, deviceNames...) {
+	devices := deviceNames
+	if c.Tier == TierFull {
+		// the view's own; the host's are other terminals of the same user, who
+		// could be shown or told anything there
+		devices = append([]string{"pts"}, devices...)
+	}
+	for _, d := range devices {
 		if err := r.allow("/dev/"+d, llDevice|unix.LANDLOCK_ACCESS_FS_READ_DIR); err != nil {
 			return err
 		}

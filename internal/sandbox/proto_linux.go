@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -31,15 +32,55 @@ const (
 	scopeBelow = "below" // everything the shell started; the shell itself goes on
 	scopeHold  = "hold"  // the same, the shell being stopped first and left so
 	scopeShell = "shell" // the shell and everything it started
+	scopeFront = "front" // the foreground group of the terminal that comes with the request
 )
 
 type request struct {
-	Op    string   `json:"op"`
-	ID    int      `json:"id"`
-	Argv  []string `json:"argv,omitempty"`
-	Sig   int      `json:"sig,omitempty"`
-	Scope string   `json:"scope,omitempty"`
-	Seq   int      `json:"seq,omitempty"` // of a signal, repeated in its answer
+	Op    string `json:"op"`
+	ID    int    `json:"id"`
+	Argv  words  `json:"argv,omitempty"`
+	Env   words  `json:"env"` // null: the Spec's
+	Dir   words  `json:"dir,omitempty"`
+	Sig   int    `json:"sig,omitempty"`
+	Scope string `json:"scope,omitempty"`
+	Seq   int    `json:"seq,omitempty"` // of a signal, repeated in its answer
+
+	Terminal bool     `json:"terminal,omitempty"` // descriptor 0 becomes the controlling terminal
+	Size     *WinSize `json:"size,omitempty"`     // make a terminal of this size and send its master back
+}
+
+// words are strings of any bytes but NUL, as the kernel knows arguments, names
+// and environments; JSON's own strings would change what is not UTF-8.
+type words []string
+
+// MarshalJSON writes every word with a NUL after it; no list at all is null.
+func (w words) MarshalJSON() ([]byte, error) {
+	if w == nil {
+		return []byte("null"), nil
+	}
+	var b []byte
+	for _, s := range w {
+		b = append(append(b, s...), 0)
+	}
+	return json.Marshal(append([]byte{}, b...))
+}
+
+// UnmarshalJSON is the reverse.
+func (w *words) UnmarshalJSON(data []byte) error {
+	var b []byte
+	if err := json.Unmarshal(data, &b); err != nil {
+		return err
+	}
+	*w = nil
+	if b != nil {
+		*w = words{}
+	}
+	for s := range strings.SplitAfterSeq(string(b), "\x00") {
+		if s != "" {
+			*w = append(*w, strings.TrimSuffix(s, "\x00"))
+		}
+	}
+	return nil
 }
 
 type event struct {
@@ -47,11 +88,14 @@ type event struct {
 	ID         int         `json:"id,omitempty"`
 	Status     int         `json:"status,omitempty"` // raw wait status
 	Seq        int         `json:"seq,omitempty"`
+	Kind       uint8       `json:"kind,omitempty"` // fault.Kind of Error
 	Error      string      `json:"error,omitempty"`
 	Step       *stepError  `json:"step,omitempty"`
 	Primitives []Primitive `json:"primitives,omitempty"`
 	Notes      []string    `json:"notes,omitempty"`
 	Pid        int         `json:"pid,omitempty"` // of the stage, as the host sees it in /proc
+
+	fds []int // descriptors that came with it
 }
 
 // stepError is one failed primitive, in a form that crosses the socket.
@@ -84,13 +128,15 @@ func step(primitive string, err error) error {
 // masks a packet carries, smaller than a socket buffer.
 const maxPacket = 128 << 10
 
+var errTooLong = errors.New("control packet too long")
+
 func sendPacket(c *net.UnixConn, v any, fds ...int) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
 	if len(b) > maxPacket {
-		return fmt.Errorf("control packet of %d bytes", len(b))
+		return fmt.Errorf("%w: %d bytes", errTooLong, len(b))
 	}
 	var oob []byte
 	if len(fds) > 0 {

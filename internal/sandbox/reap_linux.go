@@ -34,7 +34,7 @@ func (s *stage) reap() {
 
 // signal delivers one signal and says when it has: the supervisor must not
 // begin another command that a late signal would hit.
-func (s *stage) signal(r request) {
+func (s *stage) signal(r request, fds []int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sig := syscall.Signal(r.Sig)
@@ -44,6 +44,12 @@ func (s *stage) signal(r request) {
 		}
 		switch r.Scope {
 		case scopeGroup:
+			_ = syscall.Kill(-pid, sig)
+		case scopeFront:
+			// a terminal's foreground group is of its session, so of this sandbox
+			if group := foreground(fds); group > 0 {
+				pid = group
+			}
 			_ = syscall.Kill(-pid, sig)
 		case scopeBelow:
 			s.killBelow(pid, sig)

@@ -4,6 +4,9 @@ package sandbox
 
 import (
 	"context"
+	"io"
+	"os"
+	"syscall"
 	"time"
 
 	"sallyport/internal/fault"
@@ -55,6 +58,36 @@ func (*Sandbox) Close() error { return nil }
 func (*Sandbox) Shell(context.Context, ShellOptions) (*Shell, error) {
 	return nil, fault.New("sandbox.shell", fault.Unsupported, noSandbox)
 }
+
+// Exec refuses.
+func (*Sandbox) Exec(context.Context, Command) (*Process, error) {
+	return nil, fault.New("sandbox.exec", fault.Unsupported, noSandbox)
+}
+
+// Process cannot exist on this system.
+type Process struct {
+	Terminal       *os.File
+	Stdin          io.WriteCloser
+	Stdout, Stderr io.ReadCloser
+}
+
+// Wait refuses.
+func (*Process) Wait(context.Context) (ExitStatus, error) {
+	return ExitStatus{Code: -1}, fault.New("sandbox.wait", fault.Unsupported, noSandbox)
+}
+
+// Resize refuses.
+func (*Process) Resize(WinSize) error {
+	return fault.New("sandbox.resize", fault.Unsupported, noSandbox)
+}
+
+// Signal refuses.
+func (*Process) Signal(syscall.Signal) error {
+	return fault.New("sandbox.signal", fault.Unsupported, noSandbox)
+}
+
+// Kill does nothing.
+func (*Process) Kill() {}
 
 // Shell cannot exist on this system.
 type Shell struct{}

@@ -208,12 +208,19 @@ func (s Spec) normalise() (Spec, error) {
 	if err := s.Limits.validate(); err != nil {
 		return usage("%v; raise it or leave it out", err)
 	}
-	for _, kv := range s.Env {
-		if name, _, ok := strings.Cut(kv, "="); !ok || name == "" || strings.ContainsRune(kv, 0) {
-			return usage("an environment entry is not NAME=value; correct it")
-		}
+	if err := checkEnv(s.Env); err != nil {
+		return usage("%v; correct it", err)
 	}
 	return s.resolvePaths(op)
+}
+
+func checkEnv(env []string) error {
+	for _, kv := range env {
+		if name, _, ok := strings.Cut(kv, "="); !ok || name == "" || strings.ContainsRune(kv, 0) {
+			return errors.New("an environment entry is not NAME=value")
+		}
+	}
+	return nil
 }
 
 func (s Spec) resolvePaths(op string) (Spec, error) {

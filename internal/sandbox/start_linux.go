@@ -38,6 +38,9 @@ type Sandbox struct {
 	done     chan struct{}
 	killOnce sync.Once
 
+	inside Spec          // as the payload has it: a copy may stand for a directory
+	heard  chan struct{} // closed when no event can come any more
+
 	mu     sync.Mutex
 	wall   *time.Timer
 	ended  error // the limit that ended it
@@ -123,7 +126,7 @@ func startTier(ctx context.Context, spec Spec, tier Tier) (*Sandbox, error) {
 func startPlanned(ctx context.Context, spec Spec, tier Tier, plans []plan) (*Sandbox, error) {
 	id := make([]byte, 6)
 	_, _ = rand.Read(id) // never fails
-	sb := &Sandbox{spec: spec, done: make(chan struct{}), shells: map[int]chan event{}, report: Report{Tier: tier}}
+	sb := &Sandbox{spec: spec, done: make(chan struct{}), heard: make(chan struct{}), shells: map[int]chan event{}, report: Report{Tier: tier}}
 	conf := &stageConfig{Spec: spec, Tier: tier, UID: os.Getuid(), GID: os.Getgid(), Mounts: map[string]int{}, NProc: spec.Limits.Pids}
 	conf.Root = os.Geteuid() == 0
 	if conf.Root {
@@ -142,6 +145,7 @@ func startPlanned(ctx context.Context, spec Spec, tier Tier, plans []plan) (*San
 		conf.NProc += userThreads(conf.UID)
 		conf.Spec.Env = withTmp(conf.Spec.Env, conf.Spec.Home, conf.Spec.Workdir)
 	}
+	sb.inside = conf.Spec
 	sb.cg = newCgroups(hex.EncodeToString(id), spec.Limits)
 	if err := sb.launch(conf); err != nil {
 		return nil, errors.Join(err, sb.cg.remove())
@@ -290,20 +294,21 @@ func (sb *Sandbox) await(ctx context.Context) (event, error) {
 
 // listen hands the stage's events to the shells they concern.
 func (sb *Sandbox) listen() {
+	defer close(sb.heard)
 	defer sb.ctl.Close()
 	for {
 		var e event
-		if _, err := recvPacket(sb.ctl, &e); err != nil {
+		var err error
+		if e.fds, err = recvPacket(sb.ctl, &e); err != nil {
 			return
 		}
 		sb.mu.Lock()
 		ch := sb.shells[e.ID]
 		sb.mu.Unlock()
-		if ch != nil {
-			select {
-			case ch <- e:
-			default: // a shell has two events in its life and room for more
-			}
+		select {
+		case ch <- e:
+		default: // nobody waits; a shell has two events in its life and room for more
+			closeAll(e.fds)
 		}
 	}
 }
