@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -181,6 +182,13 @@ type Overlay struct {
 	Dir   string // host directory, shown at the same path inside; never written
 	Store string // private host directory that takes the changes; made by the caller, empty or of an earlier run
 }
+
+// systemDirs are shown read-only in every workspace view.
+var systemDirs = []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt"}
+
+// SystemDirs lists the host directories that every workspace view shows
+// read-only, the part of /etc that programs need left aside.
+func SystemDirs() []string { return slices.Clone(systemDirs) }
 
 // FactsPath is where Spec.Facts appears in the view.
 const FactsPath = "/run/sallyport/host"

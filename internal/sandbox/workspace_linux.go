@@ -9,9 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// systemDirs and systemFiles are the workspace view's read-only system.
-var systemDirs = []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt"}
-
+// systemEtc is the part of /etc in the workspace view's read-only system.
 var systemEtc = []string{
 	"alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "passwd", "group", "nsswitch.conf", "hosts",
 	"host.conf", "hostname", "localtime", "timezone", "ssl/certs", "ssl/openssl.cnf", "ca-certificates",
