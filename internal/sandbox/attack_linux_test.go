@@ -157,6 +157,9 @@ func byHandle(p string) error {
 func runAttack(name, arg string) error {
 	f, ok := attacks[name]
 	if !ok {
+		f, ok = networkAttacks[name]
+	}
+	if !ok {
 		return fmt.Errorf("unknown attack %q", name)
 	}
 	return f(arg)

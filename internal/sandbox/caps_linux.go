@@ -23,7 +23,7 @@ const (
 // root: exec would drop them otherwise. They are gone before any payload runs.
 var stageCaps = []uintptr{
 	unix.CAP_DAC_OVERRIDE, unix.CAP_SETPCAP, unix.CAP_NET_ADMIN, unix.CAP_SYS_CHROOT,
-	unix.CAP_SYS_ADMIN, unix.CAP_FOWNER, unix.CAP_CHOWN,
+	unix.CAP_NET_BIND_SERVICE, unix.CAP_SYS_ADMIN, unix.CAP_FOWNER, unix.CAP_CHOWN,
 }
 
 func prctl(op, a2 int) error {

@@ -146,7 +146,9 @@ func (s *stage) buildView() error {
 		if err = loopbackUp(); err != nil {
 			return step("net-namespace", err)
 		}
-		err = m.workspace()
+		if err = m.workspace(); err == nil {
+			err = s.network()
+		}
 	} else {
 		err = m.auditor()
 	}

@@ -63,6 +63,8 @@ func remedyFor(primitive string) string {
 		return "boot a kernel from 5.13 on with landlock in the lsm= list"
 	case "seccomp":
 		return "use a kernel with CONFIG_SECCOMP_FILTER"
+	case "nft":
+		return "use a kernel with nf_tables, its tproxy and nat expressions and connection tracking, or load these modules (nf_tables, nft_tproxy, nft_redir, nft_ct, nft_limit)"
 	case "net-namespace":
 		return "allow network namespaces for this user or container"
 	}

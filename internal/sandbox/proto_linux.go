@@ -19,6 +19,7 @@ const (
 	opSpawn  = "spawn"
 	opSignal = "signal"
 
+	evHandoff = "handoff" // before evReady: the network's listeners, with their descriptors
 	evReady   = "ready"
 	evFailed  = "failed"
 	evSpawned = "spawned"
@@ -96,6 +97,7 @@ type event struct {
 	Pid        int         `json:"pid,omitempty"` // of the stage, as the host sees it in /proc
 
 	fds []int // descriptors that came with it
+	Handoff *handoffWire `json:"handoff,omitempty"`
 }
 
 // stepError is one failed primitive, in a form that crosses the socket.
@@ -200,6 +202,7 @@ type stageConfig struct {
 	Done     []Primitive    // what the first image achieved
 	Notes    []string
 	NProc    int  // RLIMIT_NPROC for the payload
+	NoDivert bool // do without nftables, as where the kernel refuses them
 	HostPID  bool // no PID namespace: ps must work, and Landlock scopes signals
 
 	MountDirs []bool `json:"-"` // of Spec.Mounts: is it a directory; found by the stage

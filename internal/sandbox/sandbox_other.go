@@ -7,6 +7,9 @@ import (
 	"io"
 	"os"
 	"syscall"
+
+	"net"
+	"net/netip"
 	"time"
 
 	"sallyport/internal/fault"
@@ -44,6 +47,15 @@ func (*Sandbox) Overlays() []OverlayState { return nil }
 
 // Ended is nil, for nothing was started.
 func (*Sandbox) Ended() error { return nil }
+
+// Handoff is nil.
+func (*Sandbox) Handoff() *Handoff { return nil }
+
+// Program knows nothing.
+func (*Sandbox) Program(netip.AddrPort, netip.AddrPort) (Program, bool) { return Program{}, false }
+
+// ProgramOf knows nothing.
+func (*Sandbox) ProgramOf(net.Conn) (Program, bool) { return Program{}, false }
 
 // Done is never reached, for no Sandbox exists.
 func (s *Sandbox) Done() <-chan struct{} { return s.done }

@@ -158,7 +158,7 @@ type Network int
 // means to connect.
 const (
 	NetworkNone    Network = iota // loopback among the sandbox's own processes, nothing else
-	NetworkHandoff                // listeners that the supervisor serves; see Sandbox.Handoff
+	NetworkHandoff                // listeners that the supervisor serves; see Sandbox.Handoff. It needs the full tier
 )
 
 // Mount shows a host file or directory read-only.
@@ -218,6 +218,10 @@ func (s Spec) normalise() (Spec, error) {
 	}
 	if err := checkEnv(s.Env); err != nil {
 		return usage("%v; correct it", err)
+	}
+	s, err := s.checkNetwork(op)
+	if err != nil {
+		return s, err
 	}
 	return s.resolvePaths(op)
 }

@@ -32,6 +32,10 @@ type Sandbox struct {
 	proc  *os.Process // the stage
 	files []*os.File
 
+	handoff       *Handoff
+	owners        *owners
+	networkClosed bool
+
 	hostPID bool
 	userNS  string // identity of the sandbox's user namespace, in the full tier
 
@@ -103,13 +107,14 @@ func asStep(err error) *stepError {
 	return &stepError{Primitive: "stage", Detail: err.Error()}
 }
 
-// startTier starts a stage in exactly this tier. Where overlayfs is refused a
-// copy takes its place, and the attempt is made again.
-func startTier(ctx context.Context, spec Spec, tier Tier) (*Sandbox, error) {
+// startTier starts a stage in exactly this tier, its configuration changed as a
+// test wants it. Where overlayfs is refused a copy takes its place, and the
+// attempt is made again.
+func startTier(ctx context.Context, spec Spec, tier Tier, change ...func(*stageConfig)) (*Sandbox, error) {
 	plans := spec.planOverlays(tier)
 	var refused []Primitive
 	for {
-		sb, err := startPlanned(ctx, spec, tier, plans)
+		sb, err := startPlanned(ctx, spec, tier, plans, change...)
 		if err == nil {
 			sb.report.Primitives = append(refused, sb.report.Primitives...)
 			return sb, nil
@@ -123,7 +128,7 @@ func startTier(ctx context.Context, spec Spec, tier Tier) (*Sandbox, error) {
 	}
 }
 
-func startPlanned(ctx context.Context, spec Spec, tier Tier, plans []plan) (*Sandbox, error) {
+func startPlanned(ctx context.Context, spec Spec, tier Tier, plans []plan, change ...func(*stageConfig)) (*Sandbox, error) {
 	id := make([]byte, 6)
 	_, _ = rand.Read(id) // never fails
 	sb := &Sandbox{spec: spec, done: make(chan struct{}), heard: make(chan struct{}), shells: map[int]chan event{}, report: Report{Tier: tier}}
@@ -136,6 +141,9 @@ func startPlanned(ctx context.Context, spec Spec, tier Tier, plans []plan) (*San
 	abi, _ := landlockABI()
 	conf.HostPID = tier == TierLandlock || spec.View == ViewAuditor && abi >= 6
 	sb.hostPID = conf.HostPID
+	for _, f := range change {
+		f(conf)
+	}
 	notes, err := sb.prepare(ctx, conf, plans)
 	defer sb.closeFiles()
 	if err != nil {
@@ -234,6 +242,7 @@ func (sb *Sandbox) launch(conf *stageConfig) error {
 		for _, o := range sb.overlays {
 			settleStore(o.Store)
 		}
+		sb.closeNetwork()
 		close(sb.done)
 	}()
 	if err := <-started; err != nil {
@@ -276,11 +285,21 @@ func (sb *Sandbox) await(ctx context.Context) (event, error) {
 	defer stop()
 	_ = sb.ctl.SetReadDeadline(time.Now().Add(startTimeout))
 	var e event
-	if _, err := recvPacket(sb.ctl, &e); err != nil {
-		if ctx.Err() != nil {
-			return e, fault.Wrap("sandbox.start", fault.Canceled, ctx.Err())
+	for {
+		e = event{}
+		fds, err := recvPacket(sb.ctl, &e)
+		if err != nil {
+			if ctx.Err() != nil {
+				return e, fault.Wrap("sandbox.start", fault.Canceled, ctx.Err())
+			}
+			return e, fmt.Errorf("stage ended before it was ready: %w", err)
 		}
-		return e, fmt.Errorf("stage ended before it was ready: %w", err)
+		if e.Ev != evHandoff {
+			break
+		}
+		if err := sb.takeHandoff(e.Handoff, fds); err != nil {
+			return e, step("net-namespace", err)
+		}
 	}
 	_ = sb.ctl.SetReadDeadline(time.Time{})
 	if e.Ev != evReady {

@@ -100,6 +100,9 @@ func (m *mounter) furnish(src *sources) error {
 	if err := m.closeStage(); err != nil {
 		return err
 	}
+	if err := m.networkFiles(); err != nil {
+		return err
+	}
 	return setAttr(unix.AT_FDCWD, "/", roFlags, 0)
 }
 
