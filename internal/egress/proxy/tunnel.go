@@ -1,0 +1,122 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sallyport/internal/fault"
+)
+
+// tunnel is an open connection to a destination and the permission for it.
+type tunnel struct {
+	up      net.Conn
+	head    []byte // came from the destination already
+	passage Passage
+}
+
+// open has a connection judged and makes it.
+func (s *Server) open(d Dest) (*tunnel, error) {
+	p, err := s.cfg.Judge.Connect(s.ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	if p == nil {
+		return nil, fault.New("proxy.connect", fault.Internal, "the decision about %s is missing, so nothing was connected", d.hostport())
+	}
+	up, err := s.dial(s.ctx, "tcp", d.hostport())
+	if err != nil {
+		p.End(Stats{Err: err})
+		return nil, err
+	}
+	return &tunnel{up: up, passage: p}, nil
+}
+
+// abandon ends a tunnel through which nothing was sent. A nil tunnel is none.
+func (t *tunnel) abandon(err error) {
+	if t == nil {
+		return
+	}
+	abort(t.up)
+	t.passage.End(Stats{Addr: t.up.RemoteAddr().String(), Err: err})
+}
+
+// splice carries bytes both ways until both sides have ended, and closes the
+// connections. Between two TCP sockets the kernel does the copying.
+func (s *Server) splice(c *conn, t *tunnel) {
+	stop := make(chan struct{})
+	var stopping sync.WaitGroup
+	stopping.Go(func() {
+		select {
+		case <-s.ctx.Done():
+			abort(c.Conn)
+			abort(t.up)
+		case <-stop:
+		}
+	})
+	var last atomic.Int64 // when something last passed, in nanoseconds
+	last.Store(time.Now().UnixNano())
+	var up, down int64
+	var upErr, downErr error
+	var wg sync.WaitGroup
+	wg.Go(func() { up, upErr = s.pump(t.up, c.Conn, c.head, &last) })
+	down, downErr = s.pump(c.Conn, t.up, t.head, &last)
+	wg.Wait()
+	close(stop)
+	stopping.Wait()
+	_ = t.up.Close()
+	_ = c.Close()
+	t.passage.End(Stats{Up: up, Down: down, Addr: t.up.RemoteAddr().String(), Err: errors.Join(upErr, downErr)})
+}
+
+// pumped is how much passes before the clock is looked at.
+const pumped = 4 << 20
+
+// pump copies first and then src to dst and passes the end on. An error resets
+// both, so that neither side takes a part for the whole.
+func (s *Server) pump(dst, src net.Conn, first []byte, last *atomic.Int64) (int64, error) {
+	var total int64
+	err := func() error {
+		if len(first) > 0 {
+			n, err := dst.Write(first)
+			total = int64(n)
+			if err != nil {
+				return err
+			}
+		}
+		for {
+			// Twice as often as needed: the other direction may be about to tell
+			// that something passed.
+			if err := src.SetReadDeadline(time.Now().Add(s.cfg.Idle / 2)); err != nil {
+				return err
+			}
+			n, err := io.Copy(dst, io.LimitReader(src, pumped))
+			total += n
+			if n > 0 {
+				last.Store(time.Now().UnixNano())
+			}
+			switch {
+			case errors.Is(err, os.ErrDeadlineExceeded):
+				if time.Since(time.Unix(0, last.Load())) >= s.cfg.Idle {
+					return err
+				}
+			case err != nil:
+				return err
+			case n < pumped:
+				return nil
+			}
+		}
+	}()
+	if w, ok := dst.(interface{ CloseWrite() error }); ok && err == nil {
+		err = w.CloseWrite()
+	}
+	if err != nil {
+		abort(dst)
+		abort(src)
+	}
+	return total, err
+}
