@@ -1,7 +1,6 @@
 package credential
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,15 +17,21 @@ var commandEnv = []string{"PATH", "HOME", "USER", "LANG", "LC_ALL", "XDG_RUNTIME
 // errTooLong ends a command that prints too much.
 var errTooLong = errors.New("too much output")
 
-// bounded takes at most maxSecret bytes.
-type bounded struct{ bytes.Buffer }
+// bounded takes at most maxSecret bytes. It embeds no buffer: the buffer's
+// other methods would take more.
+type bounded struct {
+	buf  []byte
+	over bool // more came
+}
 
 // Write refuses what no longer fits.
 func (b *bounded) Write(p []byte) (int, error) {
-	if b.Len()+len(p) > maxSecret {
+	if len(b.buf)+len(p) > maxSecret {
+		b.over = true
 		return 0, errTooLong
 	}
-	return b.Buffer.Write(p)
+	b.buf = append(b.buf, p...)
+	return len(p), nil
 }
 
 // readCommand runs the operator's own program and takes what it prints. Its
@@ -47,15 +52,15 @@ func readCommand(ctx context.Context, argv []string, lookup func(string) (string
 	cmd.WaitDelay = time.Second // a grandchild that keeps the pipe open
 	err := cmd.Run()
 	if err == nil {
-		return out.Bytes(), nil
+		return out.buf, nil
 	}
-	clear(out.Bytes())
+	clear(out.buf)
 	refuse := func(kind fault.Kind, why string) error {
 		return &fault.Error{Op: opRead, Kind: kind, Public: fmt.Sprintf("the secret's command %s %s", argv[0], why), Err: err}
 	}
 	var exit *exec.ExitError
 	switch {
-	case errors.Is(err, errTooLong):
+	case out.over: // the command, cut off, may end in any way
 		return nil, tooLong("the command " + argv[0])
 	case ctx.Err() != nil || errors.Is(err, exec.ErrWaitDelay):
 		return nil, refuse(fault.Unavailable, fmt.Sprintf("did not end within %s; it must not ask questions, so unlock it before", commandLimit))

@@ -65,12 +65,12 @@ type speller struct {
 func newSpeller() *speller {
 	s := &speller{runes: map[rune]*unit{}, bytes: map[byte]*unit{}, chars: map[string]*unit{}}
 	for i := range s.nibble {
-		s.nibble[i] = &unit{[][]*class{{hexDigit(byte(i))}}}
+		s.nibble[i] = &unit{[][]*class{{hexDigit(i)}}}
 	}
 	return s
 }
 
-func hexDigit(n byte) *class {
+func hexDigit(n int) *class {
 	c := "0123456789abcdef"[n : n+1]
 	return classOf(c + strings.ToUpper(c))
 }
@@ -114,7 +114,7 @@ func escapeBytes(raw string) [][]*class {
 	var same, percent, slash []*class
 	for i := range len(raw) {
 		c := raw[i]
-		digits := []*class{hexDigit(c >> 4), hexDigit(c & 15)}
+		digits := []*class{hexDigit(int(c >> 4)), hexDigit(int(c & 15))}
 		same = append(same, classOf(raw[i:i+1]))
 		percent = append(append(percent, classOf("%")), digits...)
 		slash = append(append(slash, classOf(`\`), classOf("x")), digits...)
@@ -137,7 +137,7 @@ func escapeRune(r rune) [][]*class {
 	for _, code := range codes {
 		long = append(long, classOf(`\`), classOf("u"))
 		for shift := 12; shift >= 0; shift -= 4 {
-			long = append(long, hexDigit(byte(code>>shift)&15))
+			long = append(long, hexDigit(int(code>>shift&15)))
 		}
 	}
 	ways := [][]*class{long}
@@ -172,7 +172,7 @@ func (s *speller) base64(word string, phase int) []*unit {
 	padded := append(append(make([]byte, phase, phase+len(word)+2), word...), 0, 0)
 	var out []*unit
 	for char := from / 6; char*6 < to; char++ {
-		known := byte(0) // the bits of this character that are the word's
+		known := 0 // the bits of this character that are the word's
 		for bit := range 6 {
 			if at := char*6 + bit; at >= from && at < to {
 				known |= 1 << (5 - bit)
@@ -184,18 +184,18 @@ func (s *speller) base64(word string, phase int) []*unit {
 }
 
 // sextetAt gives 6 bits of b, the char-th.
-func sextetAt(b []byte, char int) byte {
+func sextetAt(b []byte, char int) int {
 	bit := char * 6
-	pair := uint(b[bit/8]) << 8
+	pair := int(b[bit/8]) << 8
 	if bit/8+1 < len(b) {
-		pair |= uint(b[bit/8+1])
+		pair |= int(b[bit/8+1])
 	}
-	return byte(pair>>(10-bit%8)) & 63
+	return pair >> (10 - bit%8) & 63
 }
 
-func (s *speller) sextet(value, known byte) *unit {
+func (s *speller) sextet(value, known int) *unit {
 	var chars []byte
-	for i := range byte(64) {
+	for i := range 64 {
 		if i&known == value {
 			chars = append(chars, sextets[i])
 			if sextetsURL[i] != sextets[i] {
@@ -251,10 +251,10 @@ func (f *form) splice(found []byte, phase int) []byte {
 }
 
 // number gives what a base64 character of either alphabet stands for.
-func number(c byte) byte {
+func number(c byte) int {
 	i := strings.IndexByte(sextets, c)
 	if i < 0 {
 		i = strings.IndexByte(sextetsURL, c)
 	}
-	return byte(i) //nolint:gosec // below 64: only matched characters come here
+	return i // not negative: only matched characters come here
 }

@@ -1,6 +1,7 @@
 package credential
 
 import (
+	"bufio"
 	"slices"
 	"strings"
 	"testing"
@@ -31,3 +32,5 @@ func refused(t testing.TB, err error, kind fault.Kind, holds string, values ...s
 		}
 	}
 }
+
+func reading(s string) *bufio.Reader { return bufio.NewReader(strings.NewReader(s)) }

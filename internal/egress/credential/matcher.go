@@ -1,5 +1,7 @@
 package credential
 
+import "slices"
+
 // window is how many bytes the skip loop looks at: no form is shorter.
 const window = minValue
 
@@ -23,7 +25,7 @@ func newMatcher(words, instead []string) *matcher {
 		m.forms = append(m.forms, s.spell(w, instead[i])...)
 	}
 	for i := range m.forms {
-		m.learn(int32(i)) //nolint:gosec // a handful
+		m.learn(int32(i))
 	}
 	return m
 }
@@ -138,7 +140,9 @@ func (f *form) match(b []byte, i int) (end int, open bool) {
 			for _, way := range u.ways {
 				switch k := follow(b[at:], way); {
 				case k == len(way):
-					next = addOnce(next, at+k)
+					if !slices.Contains(next, at+k) {
+						next = append(next, at+k)
+					}
 				case at+k == len(b):
 					open = true
 				}
@@ -163,13 +167,4 @@ func follow(b []byte, way []*class) int {
 		}
 	}
 	return len(way)
-}
-
-func addOnce(list []int, v int) []int {
-	for _, have := range list {
-		if have == v {
-			return list
-		}
-	}
-	return append(list, v)
 }

@@ -351,13 +351,14 @@ func (q *request) strays(to string) {
 }
 
 func whereOf(p Place) string {
-	switch {
-	case p.In == Basic:
+	switch p.In {
+	case Basic:
 		return "the header Authorization"
-	case p.In == Header:
+	case Header:
 		return "the header " + canonicalHeader(p.Name)
-	case p.In == Query:
+	case Query:
 		return "the query"
+	default:
+		return "the body"
 	}
-	return "the body"
 }

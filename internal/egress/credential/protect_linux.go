@@ -16,12 +16,16 @@ import (
 func ProtectProcess() error {
 	const op = "credential.protect"
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		return &fault.Error{Op: op, Kind: fault.Unsupported, Err: err,
-			Public: "the process cannot be made undumpable (PR_SET_DUMPABLE), so its secrets could be read; allow prctl"}
+		return &fault.Error{
+			Op: op, Kind: fault.Unsupported, Err: err,
+			Public: "the process cannot be made undumpable (PR_SET_DUMPABLE), so its secrets could be read; allow prctl",
+		}
 	}
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
-		return &fault.Error{Op: op, Kind: fault.Unsupported, Err: err,
-			Public: "core dumps cannot be turned off (RLIMIT_CORE), so secrets could land on disk; allow setrlimit"}
+		return &fault.Error{
+			Op: op, Kind: fault.Unsupported, Err: err,
+			Public: "core dumps cannot be turned off (RLIMIT_CORE), so secrets could land on disk; allow setrlimit",
+		}
 	}
 	return nil
 }

@@ -124,5 +124,5 @@ func (r *reader) fill() {
 	r.end = copy(r.buf, waits)
 	n, err := r.src.Read(r.buf[r.end:])
 	r.end, r.err = r.end+n, err
-	r.out, r.held = r.m.replace(r.buf[:r.end], err == io.EOF) //nolint:errorlint // a reader gives io.EOF as it is
+	r.out, r.held = r.m.replace(r.buf[:r.end], err == io.EOF)
 }

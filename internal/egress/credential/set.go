@@ -65,7 +65,10 @@ func NewSet(bindings []Binding) (*Set, error) {
 	}
 	s.values = newMatcher(values, placeholders)
 	s.placeholders = newMatcher(placeholders, placeholders)
-	return s, s.disjoint()
+	if err := s.disjoint(); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // disjoint makes sure that scrubbing never writes a value and that no value is

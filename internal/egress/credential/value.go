@@ -11,38 +11,43 @@ const redacted = "[secret]"
 
 // Value is a secret. Copies share one memory, so that wiping one wipes all.
 // The zero Value holds nothing.
-type Value struct{ held *held }
+type Value struct {
+	// use calls with the memory. Nothing can print what a closure holds; a
+	// pointer is not enough, since fmt follows it when a verb does not fit.
+	use func(func(*[]byte))
+}
 
-// held sits behind a pointer: fmt prints the fields of an unexported struct
-// field without asking it, and prints a nested pointer as an address.
-type held struct{ bytes []byte }
-
-func newValue(b []byte) Value { return Value{&held{b}} }
+// newValue takes over b.
+func newValue(b []byte) Value {
+	return Value{func(f func(*[]byte)) { f(&b) }}
+}
 
 // Reveal gives the secret; it is the only way out. The copy it makes cannot be
 // wiped. A Value that holds nothing, or was wiped, gives the empty string.
-func (v Value) Reveal() string {
-	if v.held == nil {
-		return ""
+func (v Value) Reveal() (secret string) {
+	if v.use != nil {
+		v.use(func(b *[]byte) { secret = string(*b) })
 	}
-	return string(v.held.bytes)
+	return secret
 }
 
 // Len gives the length in bytes; 0 after Wipe.
-func (v Value) Len() int {
-	if v.held == nil {
-		return 0
+func (v Value) Len() (n int) {
+	if v.use != nil {
+		v.use(func(b *[]byte) { n = len(*b) })
 	}
-	return len(v.held.bytes)
+	return n
 }
 
 // Wipe overwrites the secret, as well as a collected language can: copies that
 // Reveal made, and what a Set derived from it, remain until they are collected.
 // It must not run beside other uses of the value.
 func (v Value) Wipe() {
-	if v.held != nil {
-		clear(v.held.bytes)
-		v.held.bytes = nil
+	if v.use != nil {
+		v.use(func(b *[]byte) {
+			clear(*b)
+			*b = nil
+		})
 	}
 }
 
