@@ -87,6 +87,7 @@ var attacks = map[string]func(arg string) error{
 	"tiocsti":      func(string) error { return errno(unix.SYS_IOCTL, 1, unix.TIOCSTI, 0, unix.ENOTTY) },
 	"tiocsti-high": func(string) error { return errno(unix.SYS_IOCTL, 1, unix.TIOCSTI|1<<32, 0, unix.ENOTTY) },
 	"tioclinux":    func(string) error { return errno(unix.SYS_IOCTL, 1, unix.TIOCLINUX, 0, unix.ENOTTY) },
+	"tiocsetd":     func(string) error { return errno(unix.SYS_IOCTL, 1, unix.TIOCSETD, 0, unix.ENOTTY) },
 	"fastopen": func(string) error {
 		return errno6(unix.SYS_SENDTO, ^uintptr(0), 0, 0, unix.MSG_FASTOPEN, 0, 0, unix.EBADF)
 	},
@@ -315,6 +316,7 @@ func (x *target) cases() []attackCase {
 		{name: "terminal injection", attack: "tiocsti"},
 		{name: "terminal injection, high bits", attack: "tiocsti-high"},
 		{name: "console injection", attack: "tioclinux"},
+		{name: "line discipline", attack: "tiocsetd"},
 		{name: "TCP fast open", attack: "fastopen"},
 		{name: "datagram pair", attack: "socketpair-dgram"},
 		{name: "AF_ALG", attack: "alg", control: "the module may be absent"},

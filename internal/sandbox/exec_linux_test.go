@@ -363,6 +363,32 @@ func TestExecDaemons(t *testing.T) {
 	}
 }
 
+// TestLandlockTierRefusesToHideWithin: what lies inside a granted directory
+// cannot be hidden without mounts, so nothing is started that promises to.
+func TestLandlockTierRefusesToHideWithin(t *testing.T) {
+	x := newTarget(t)
+	hidden := x.work + "/.env"
+	must(t, os.WriteFile(hidden, []byte("KEY=fake\n"), 0o666))
+	spec := x.spec(ViewWorkspace)
+	spec.Masked = append(spec.Masked, hidden)
+	if out, _ := output(t, open(t, spec, TierLandlock), Command{Argv: []string{"cat", hidden}}); out != "KEY=fake\n" {
+		t.Errorf("the test proves nothing: %q", out)
+	}
+	_, err := StartTier(t.Context(), spec, TierLandlock)
+	if !fault.Is(err, fault.Unsupported) || !strings.Contains(fault.PublicText(err), "tier full") {
+		t.Errorf("started: %v", err)
+	}
+	sb, err := StartTier(t.Context(), x.spec(ViewWorkspace), TierFull)
+	must(t, err)
+	defer sb.Close()
+	if sb.Report().Tier != TierFull {
+		t.Error(sb.Report().Tier)
+	}
+	if _, err := StartTier(t.Context(), spec, TierNone); !fault.Is(err, fault.Unsupported) {
+		t.Errorf("tier none: %v", err)
+	}
+}
+
 func TestWords(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		word := rapid.Map(rapid.SliceOf(rapid.ByteRange(1, 255)), func(b []byte) string { return string(b) })

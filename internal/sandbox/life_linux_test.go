@@ -102,6 +102,9 @@ func supervise(arg string) int {
 		return 1
 	}
 	r, err := sh.Run(context.Background(), daemons(mark), 10*time.Second)
+	if err == nil {
+		_, err = sb.Exec(context.Background(), Command{Argv: []string{"setsid", "--fork", "sleep", mark}})
+	}
 	fmt.Println("up", r.Exit, err)
 	_, _ = sh.Run(context.Background(), "sleep "+mark, time.Hour)
 	return 0
@@ -116,7 +119,7 @@ func TestSupervisorDeath(t *testing.T) {
 		must(t, err)
 		must(t, cmd.Start())
 		line, _ := bufio.NewReader(out).ReadString('\n')
-		if !strings.HasPrefix(line, "up 0") || running(mark) < 3 {
+		if !strings.HasPrefix(line, "up 0 <nil>") || running(mark) < 4 {
 			t.Fatalf("%s/%s: supervisor says %q", v.view, v.tier, line)
 		}
 		must(t, cmd.Process.Kill())

@@ -96,7 +96,7 @@ type event struct {
 	Notes      []string    `json:"notes,omitempty"`
 	Pid        int         `json:"pid,omitempty"` // of the stage, as the host sees it in /proc
 
-	fds []int // descriptors that came with it
+	fds     []int        // descriptors that came with it
 	Handoff *handoffWire `json:"handoff,omitempty"`
 }
 

@@ -5,11 +5,10 @@ package sandbox
 import (
 	"context"
 	"io"
-	"os"
-	"syscall"
-
 	"net"
 	"net/netip"
+	"os"
+	"syscall"
 	"time"
 
 	"sallyport/internal/fault"
@@ -30,6 +29,11 @@ type Sandbox struct{ done chan struct{} }
 
 // Start refuses.
 func Start(context.Context, Spec) (*Sandbox, error) {
+	return nil, fault.New("sandbox.start", fault.Unsupported, noSandbox)
+}
+
+// StartTier refuses.
+func StartTier(context.Context, Spec, Tier) (*Sandbox, error) {
 	return nil, fault.New("sandbox.start", fault.Unsupported, noSandbox)
 }
 

@@ -89,6 +89,30 @@ func Start(ctx context.Context, spec Spec) (*Sandbox, error) {
 	return sb, nil
 }
 
+// StartTier is Start in exactly this tier, never another: for showing what each
+// tier holds. Errors: as Start, and Unsupported for TierNone.
+func StartTier(ctx context.Context, spec Spec, tier Tier) (*Sandbox, error) {
+	const op = "sandbox.start"
+	if tier != TierFull && tier != TierLandlock {
+		return nil, fault.New(op, fault.Unsupported, "nothing can run in the sandbox tier %s; use full or landlock", tier)
+	}
+	spec, err := spec.normalise()
+	if err != nil {
+		return nil, err
+	}
+	if tier == TierLandlock && spec.needsMounts() {
+		return nil, fault.New(op, fault.Unsupported, "this view hides or holds a path inside what it grants, which takes mounts; the sandbox tier full is required")
+	}
+	sb, err := startTier(ctx, spec, tier)
+	if err != nil {
+		if se := asStep(err); se.Primitive != "stage" && se.Usage == "" {
+			return nil, refusal(tier, se)
+		}
+		return nil, asFault(err, asStep(err))
+	}
+	return sb, nil
+}
+
 // asFault gives an error that no weaker tier would avoid its kind.
 func asFault(err error, se *stepError) error {
 	if se.Usage != "" {
@@ -350,10 +374,17 @@ func notPromised(spec Spec, tier Tier, hostPID bool, cg *cgroups) []string {
 		return out
 	}
 	out = append(out,
-		"There are no namespaces: host processes and host file names are visible.",
+		"There are no namespaces: the numbers and command lines of host processes, and what else /proc says of the machine, are readable.",
+		"Names, sizes, owners and times of host files are visible: Landlock covers opening a file, not asking about it.",
 		"There is no private /tmp, /dev or /run.",
+		"There is no network at all, not even among the sandbox's own processes.",
 		"Hidden files are hidden by not granting them; a file created later beside one is unreadable too.",
-		"Masked files are refused when opened instead of appearing empty.")
+		"Masked files are refused when opened instead of appearing empty.",
+		"The terminal of a program is one of the host's, which other programs of its user can open; programs inside can make none.",
+		"The number of processes is shared with all other programs of the payload's user.")
+	if os.Geteuid() != 0 {
+		out = append(out, "Modes, owners, times and extended attributes of every file of this user can be changed: Landlock does not cover them, and the payload has no user of its own.")
+	}
 	out = append(out, withoutMounts(spec)...)
 	if len(cg.procs) == 0 {
 		out = append(out, "If the stage process itself is killed from outside, what it started lives on.")

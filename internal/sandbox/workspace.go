@@ -217,6 +217,14 @@ func (s Spec) needsMounts() bool {
 	if len(s.Replace) > 0 {
 		return true
 	}
+	granted := s.writable()
+	for _, m := range s.Mounts {
+		granted = append(granted, m.Host)
+	}
+	// Landlock denies nothing inside what it grants.
+	if slices.ContainsFunc(s.Masked, func(p string) bool { return innermost(p, granted) != "" && !slices.Contains(granted, p) }) {
+		return true
+	}
 	return slices.ContainsFunc(s.Pinned, func(p string) bool {
 		root := innermost(p, s.writable())
 		return root != "" && s.overlayAt(root) < 0
