@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -170,7 +171,7 @@ func (c *copier) entry(rel string) error {
 	switch {
 	case fi.IsDir():
 		e.Type, e.Size = "dir", 0
-		if err := errors.Join(c.to.Mkdir(rel, 0o700), c.base.Encode(e)); err != nil {
+		if err := errors.Join(c.to.Mkdir(rel, 0o700), c.note(e)); err != nil {
 			return fmt.Errorf("copy: %w", err)
 		}
 		return c.dir(rel, fi)
@@ -189,12 +190,21 @@ func (c *copier) entry(rel string) error {
 		c.skipped = append(c.skipped, rel)
 	}
 	if err == nil {
-		err = c.base.Encode(e)
+		err = c.note(e)
 	}
 	if _, ok := errors.AsType[*fault.Error](err); err != nil && !ok {
 		return fmt.Errorf("copy: %w", err)
 	}
 	return err
+}
+
+// note writes an entry down. JSON holds no name that is not UTF-8: such a one
+// is copied, and a review will call it new.
+func (c *copier) note(e baseEntry) error {
+	if !utf8.ValidString(e.Path) || !utf8.ValidString(e.Target) {
+		return nil
+	}
+	return c.base.Encode(e)
 }
 
 var errSkip = errors.New("not copied")
@@ -324,15 +334,13 @@ func (c *copier) own(rel string, fi fs.FileInfo) error {
 	return c.to.Lchown(rel, uid, gid)
 }
 
-// finish gives a copied file or directory its owner, mode and time. A program
-// keeps no right to become somebody else.
+// finish gives a copied file or directory its owner, mode and time. A setuid
+// bit stays, for the copy is to differ in nothing; the store is private and the
+// view's mount ignores the bit.
 func (c *copier) finish(rel string, fi fs.FileInfo) error {
 	if err := c.own(rel, fi); err != nil {
 		return err
 	}
-	mode := fi.Mode().Perm()
-	if fi.IsDir() {
-		mode |= fi.Mode() & (fs.ModeSticky | fs.ModeSetgid)
-	}
+	mode := fi.Mode() & (fs.ModePerm | fs.ModeSticky | fs.ModeSetgid | fs.ModeSetuid)
 	return errors.Join(c.to.Chmod(rel, mode), c.to.Chtimes(rel, time.Time{}, fi.ModTime()))
 }

@@ -12,7 +12,7 @@ import (
 // collectMounts opens what the Spec shows read-only besides the system.
 func (m *mounter) collectMounts(s *sources) error {
 	for _, mnt := range m.c.Spec.Mounts {
-		tree, ok := m.c.Mounts[mountKey(mnt.Host)]
+		tree, ok := m.c.Mounts[mountKey(mnt.View)]
 		if ok {
 			if err := setAttr(tree, "", roFlags, unix.AT_EMPTY_PATH|unix.AT_RECURSIVE); err != nil {
 				return err
@@ -35,7 +35,7 @@ func (m *mounter) collectMounts(s *sources) error {
 
 // mountKey names a read-only mount among the supervisor's id-mapped ones; no
 // writable path begins like this.
-func mountKey(host string) string { return "mount:" + host }
+func mountKey(view string) string { return "mount:" + view }
 
 // placeMounts attaches the Spec's mounts: those beneath writable directories
 // once these are there, the others before.

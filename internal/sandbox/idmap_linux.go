@@ -158,7 +158,7 @@ func (sb *Sandbox) grant(conf *stageConfig) ([]string, error) {
 			notes = append(notes, fmt.Sprintf("What only its owner may read in %s is unreadable inside, because it cannot be id-mapped (%v).", m.Host, err))
 			continue
 		}
-		sb.passTree(conf, mountKey(m.Host), f)
+		sb.passTree(conf, mountKey(m.View), f)
 	}
 	return notes, nil
 }

@@ -73,7 +73,7 @@ func exists(path string) bool {
 // prepare makes an overlay's place on disk. Nothing of Dir changes.
 func (o Overlay) prepare(ctx context.Context, p plan, conf *stageConfig) ([]string, error) {
 	if p.mode == modeOverlay {
-		return nil, o.prepareUpper(conf)
+		return []string{"In " + o.Dir + " a file of several names becomes several files at the first write to one of them, and what another program changes on the host meanwhile may show inside or not."}, o.prepareUpper(conf)
 	}
 	if left, err := os.ReadDir(o.upper(modeOverlay)); err == nil && len(left) > 0 {
 		return nil, fault.New("sandbox.start", fault.Unsupported,
@@ -147,14 +147,14 @@ func (sb *Sandbox) Overlays() []OverlayState {
 func (sb *Sandbox) prepare(ctx context.Context, conf *stageConfig, plans []plan) ([]string, error) {
 	var notes []string
 	for i, o := range conf.Spec.Overlays {
-		more, err := o.prepare(ctx, plans[i], conf)
-		if err != nil {
-			return nil, err
-		}
 		if conf.Root && conf.Tier == TierLandlock {
 			if err := reachable(o.upper(modeCopy)); err != nil {
 				return nil, err
 			}
+		}
+		more, err := o.prepare(ctx, plans[i], conf)
+		if err != nil {
+			return nil, err
 		}
 		notes = append(notes, more...)
 		conf.Modes = append(conf.Modes, plans[i].mode)
@@ -290,11 +290,11 @@ func (m *mounter) placeholders(i int, merged, front string) (bool, error) {
 			return refuseView(view, err)
 		}
 		made = true
-		if err := likeDirs(merged, front, filepath.Dir(rel)); err != nil {
+		if err := m.likeDirs(merged, front, filepath.Dir(rel)); err != nil {
 			return refuseView(view, err)
 		}
 		if isDir {
-			return os.MkdirAll(filepath.Join(front, rel), 0o755)
+			return m.likeDirs(merged, front, rel)
 		}
 		return os.WriteFile(filepath.Join(front, rel), nil, 0o444) //nolint:gosec // an empty mountpoint
 	}
@@ -315,16 +315,21 @@ func (m *mounter) placeholders(i int, merged, front string) (bool, error) {
 }
 
 // likeDirs makes the directories of rel below front, like those below merged.
-func likeDirs(merged, front, rel string) error {
+func (m *mounter) likeDirs(merged, front, rel string) error {
 	if rel == "." {
 		return nil
 	}
-	if err := likeDirs(merged, front, filepath.Dir(rel)); err != nil {
+	if err := m.likeDirs(merged, front, filepath.Dir(rel)); err != nil {
 		return err
 	}
 	err := os.Mkdir(filepath.Join(front, rel), 0o755)
 	if err != nil && !errors.Is(err, os.ErrExist) {
 		return err
+	}
+	if m.c.Root { // where there is nothing to be like, the payload owns it
+		if err := unix.Lchown(filepath.Join(front, rel), m.c.UID, m.c.GID); err != nil {
+			return err
+		}
 	}
 	return likeness(filepath.Join(merged, rel), filepath.Join(front, rel))
 }

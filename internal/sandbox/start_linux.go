@@ -64,9 +64,17 @@ func Start(ctx context.Context, spec Spec) (*Sandbox, error) {
 	if err != nil {
 		return nil, err
 	}
+	return start(ctx, spec)
+}
+
+// start starts a checked Spec in the best tier.
+func start(ctx context.Context, spec Spec) (*Sandbox, error) {
 	sb, err := startTier(ctx, spec, TierFull)
 	if err == nil {
 		return sb, nil
+	}
+	if gone := spec.vanished(); gone != nil {
+		return nil, gone
 	}
 	full := asStep(err)
 	if !full.Fallback {

@@ -34,7 +34,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 	self, err := os.ReadFile("/proc/self/exe")
 	must(t, err)
 	must(t, os.WriteFile(dir+"/sandbox.test", self, 0o755))
-	args := []string{"-test.timeout=60s"}
+	args := []string{"-test.timeout=180s"}
 	if testing.Verbose() {
 		args = append(args, "-test.v")
 	}

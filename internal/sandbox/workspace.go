@@ -212,6 +212,17 @@ func innermost(path string, dirs []string) string {
 	return best
 }
 
+// vanished names a writable directory that is there no more: the likeliest
+// cause of a start that failed for no reason of the kernel's.
+func (s Spec) vanished() error {
+	for _, d := range s.writable() {
+		if fi, err := os.Lstat(d); err != nil || !fi.IsDir() {
+			return fault.New("sandbox.start", fault.NotFound, "the directory %q vanished while the sandbox was being started; make it again, or name another", d)
+		}
+	}
+	return nil
+}
+
 // needsMounts reports whether a tier without mounts would break a promise.
 func (s Spec) needsMounts() bool {
 	if len(s.Replace) > 0 {
