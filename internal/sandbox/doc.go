@@ -50,6 +50,34 @@
 // /tmp, /dev/shm and /run are private; of the host's /run the records of logins,
 // the volatile journal and the marks of a pending reboot are shown.
 //
+// # The network of a workspace
+//
+// The network namespace is empty, and with NetworkNone it stays so: loopback
+// among the sandbox's own processes. With NetworkHandoff every address, IPv4 and
+// IPv6, is made local to it, and the stage, while it still may, opens listeners
+// there and passes them to the supervisor. A connection of the payload to
+// whatever address and port ends in the supervisor's hands, with the address it
+// was meant for; the supervisor alone decides what becomes of it. There is no
+// route out, no process and no helper inside that could be asked to make one,
+// and no process inside holds a listener. When the supervisor ends, nothing
+// answers.
+//
+// A table of the kernel's packet filter diverts all TCP to one listener and all
+// of port 53 to the name server's; addresses are not rewritten (see
+// nft_linux.go for why). Loopback destinations stay inside, so that the payload
+// can use servers of its own. UDP to any other port is answered "connection
+// refused", as by a machine where nobody listens; raw, ICMP and other sockets
+// cannot be made. Where the kernel takes no such table the ports 22, 80 and 443
+// are listened at instead, others are refused, and the Report says so.
+//
+// Names come from /etc/hosts with the loopback alone and from the supervisor's
+// name server at 127.0.0.1. Files the Spec gives for these take precedence.
+//
+// AF_UNIX sockets are refused unless Spec.Sockets or Spec.LocalSockets asks for
+// them, and then of the stream type only. Of the host's socket files the payload
+// can reach those listed; others in directories shown directly are covered at
+// the start, and behind copy-on-write none can be reached.
+//
 // # Invariants
 //
 //   - A payload never has uid 0, nor a capability that changes anything.
@@ -63,5 +91,5 @@
 //   - Memory for output, frames and state is bounded whatever a payload writes.
 //
 // Absent on purpose: a way to run without a sandbox, a way to add rights to a
-// running one, a connection to the network.
+// running one, a connection to the network that the supervisor does not make.
 package sandbox

@@ -102,5 +102,8 @@ func (s Spec) checkNetwork(op string) (Spec, error) {
 		sockets = append(sockets, p)
 	}
 	s.Sockets = sockets
+	if len(sockets) > 0 {
+		s.MinTier = TierFull // where there are no mounts, all sockets would be in sight
+	}
 	return s, nil
 }

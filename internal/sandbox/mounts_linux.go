@@ -97,6 +97,7 @@ type sources struct {
 	writable map[string]int
 	readonly map[string]int // path in the view -> tree
 	order    []string       // of readonly
+	sockets  []int          // trees of stageConfig.Sockets
 	mounts   []int          // of Spec.Mounts, in their order
 	lower    map[int]int    // number of an overlay -> what it shows
 	store    map[int]int    // and where its changes go

@@ -21,7 +21,7 @@ import (
 var networkAttacks = map[string]func(arg string) error{
 	"question": question, "own-server": ownServer, "connections": connections, "mapped": mapped,
 	"shared-socket": sharedSocket, "thread-socket": threadSocket, "hidden-socket": hiddenSocket,
-	"twice": twice,
+	"twice": twice, "unix-greeting": unixGreeting, "own-unix": ownUnix, "unix-type": unixType,
 }
 
 // desk serves a handed-over network: it tells every client where it wanted to
@@ -415,5 +415,17 @@ func TestNothingOfTheNetworkIsInside(t *testing.T) {
 	}
 	if n != 1 { // the control socket
 		t.Errorf("the stage holds %d sockets", n)
+	}
+}
+
+func TestProbeTriesTheNetwork(t *testing.T) {
+	got := map[string]bool{}
+	for _, p := range Probe(t.Context()).Primitives {
+		got[p.Name] = p.OK
+	}
+	for _, name := range []string{"user-namespace", "net-namespace", "nft"} {
+		if ok, tried := got[name]; !tried || !ok {
+			t.Errorf("%s: tried %v, works %v", name, tried, ok)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"sallyport/internal/fault"
@@ -27,12 +28,32 @@ func Probe(ctx context.Context) Report {
 				r := sb.Report()
 				r.Primitives = append(failed, r.Primitives...)
 				_ = sb.Close()
+				if tier == TierFull {
+					r.Primitives = append(r.Primitives, probeNetwork(ctx, dir)...)
+				}
 				return r
 			}
 		}
 		failed = append(failed, asStep(err).primitive())
 	}
 	return Report{Tier: TierNone, Primitives: failed, NotPromised: []string{"Nothing can be confined on this machine, so nothing will be run."}}
+}
+
+// probeNetwork tries the workspace view's network, which the auditor's view
+// lacks.
+func probeNetwork(ctx context.Context, dir string) []Primitive {
+	spec, err := Spec{View: ViewWorkspace, Workdir: dir, Network: NetworkHandoff}.normalise()
+	if err != nil {
+		return []Primitive{asStep(err).primitive()}
+	}
+	sb, err := startTier(ctx, spec, TierFull)
+	if err != nil {
+		return []Primitive{asStep(err).primitive()}
+	}
+	defer sb.Close()
+	return slices.DeleteFunc(sb.Report().Primitives, func(p Primitive) bool {
+		return p.Name != "pid-namespace" && p.Name != "net-namespace" && p.Name != "nft"
+	})
 }
 
 func (e *stepError) primitive() Primitive {

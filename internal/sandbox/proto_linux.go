@@ -192,16 +192,19 @@ func connFromFD(fd int, name string) (*net.UnixConn, error) {
 
 // stageConfig is everything the stage needs; it is handed over in a memory file.
 type stageConfig struct {
-	Spec     Spec
-	Tier     Tier
-	UID, GID int            // of the payload
-	Root     bool           // the supervisor is uid 0 with an identity map
-	Mounts   map[string]int // path -> number of an already idmapped mount's descriptor
-	Modes    []string       // of Spec.Overlays: modeOverlay or modeCopy
-	Second   bool           // the mounts are made; this is the image without capabilities
-	Done     []Primitive    // what the first image achieved
-	Notes    []string
-	NProc    int  // RLIMIT_NPROC for the payload
+	Spec        Spec
+	Tier        Tier
+	UID, GID    int            // of the payload
+	Root        bool           // the supervisor is uid 0 with an identity map
+	Mounts      map[string]int // path -> number of an already idmapped mount's descriptor
+	Modes       []string       // of Spec.Overlays: modeOverlay or modeCopy
+	Second      bool           // the mounts are made; this is the image without capabilities
+	Done        []Primitive    // what the first image achieved
+	Notes       []string
+	NProc       int           // RLIMIT_NPROC for the payload
+	Sockets     []socketMount // of Spec.Sockets, resolved
+	HostSockets []string      // what host programs listen at, as paths in the view
+
 	NoDivert bool // do without nftables, as where the kernel refuses them
 	HostPID  bool // no PID namespace: ps must work, and Landlock scopes signals
 

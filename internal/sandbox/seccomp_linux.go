@@ -60,7 +60,7 @@ func (b *bpf) when(nr uint32, body func(*bpf)) {
 }
 
 // buildFilter assembles the program for a view and tier.
-func buildFilter(view string, tier Tier, hostPID bool) []unix.SockFilter {
+func buildFilter(view string, tier Tier, hostPID, unixSockets bool) []unix.SockFilter {
 	var b bpf
 	b.load(offArch)
 	b.op(unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K, auditArch, 1, 0)
@@ -91,7 +91,7 @@ func buildFilter(view string, tier Tier, hostPID bool) []unix.SockFilter {
 		selfOnly(&b)
 	}
 	flagRules(&b)
-	socketRules(&b, view, tier)
+	socketRules(&b, view, tier, unixSockets)
 	b.ret(retAllow)
 	return b.code
 }
@@ -141,34 +141,28 @@ func flagRules(b *bpf) {
 	})
 }
 
-// socketRules is the allowlist of families and protocols.
-func socketRules(b *bpf, view string, tier Tier) {
+// socketRules is the allowlist of families, types and protocols.
+func socketRules(b *bpf, view string, tier Tier, unixSockets bool) {
 	b.when(unix.SYS_SOCKET, func(b *bpf) {
 		b.arg(0)
-		netlink := []uint32{unix.NETLINK_ROUTE}
-		if view == ViewAuditor {
-			netlink = append(netlink, unix.NETLINK_SOCK_DIAG)
-		}
-		b.op(unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K, unix.AF_NETLINK, 0, uint8(2*len(netlink)+2))
-		b.arg(2)
-		for _, p := range netlink {
-			b.ifEq(p)
-			b.ret(retAllow)
-		}
-		b.ret(retEPERM)
-		if view == ViewWorkspace && tier == TierFull {
-			// the network namespace is empty: loopback among the sandbox's own
-			// processes. Protocol by number, so MPTCP and raw sockets are out.
-			b.ifEq(unix.AF_INET)
-			b.op(unix.BPF_JMP|unix.BPF_JA, 3, 0, 0)
-			b.ifEq(unix.AF_INET6)
-			b.op(unix.BPF_JMP|unix.BPF_JA, 1, 0, 0)
-			b.ret(retEPERM)
+		b.when(unix.AF_NETLINK, func(b *bpf) {
 			b.arg(2)
-			for _, p := range []uint32{0, unix.IPPROTO_TCP, unix.IPPROTO_UDP} {
-				b.ifEq(p)
+			b.ifEq(unix.NETLINK_ROUTE)
+			b.ret(retAllow)
+			if view == ViewAuditor {
+				b.ifEq(unix.NETLINK_SOCK_DIAG)
 				b.ret(retAllow)
 			}
+			b.ret(retEPERM)
+		})
+		if view == ViewWorkspace && tier == TierFull {
+			// the network namespace has nothing that leads out
+			b.when(unix.AF_INET, inetOnly)
+			b.when(unix.AF_INET6, inetOnly)
+		}
+		if unixSockets {
+			// a datagram socket could send to any other by name, unconnected
+			b.when(unix.AF_UNIX, streamOnly)
 		}
 		b.ret(retEPERM)
 	})
@@ -176,18 +170,44 @@ func socketRules(b *bpf, view string, tier Tier) {
 	// to any socket by name.
 	b.when(unix.SYS_SOCKETPAIR, func(b *bpf) {
 		b.arg(0)
-		b.op(unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K, unix.AF_UNIX, 1, 0)
-		b.ret(retEPERM)
-		b.arg(1)
-		b.op(unix.BPF_ALU|unix.BPF_AND|unix.BPF_K, 0xf, 0, 0)
-		b.ifEq(unix.SOCK_STREAM)
-		b.ret(retAllow)
+		b.when(unix.AF_UNIX, streamOnly)
 		b.ret(retEPERM)
 	})
 	// MSG_FASTOPEN connects without connect().
 	for _, c := range []struct{ nr, flagsArg uint32 }{{unix.SYS_SENDTO, 3}, {unix.SYS_SENDMSG, 2}, {unix.SYS_SENDMMSG, 3}} {
 		b.when(c.nr, func(b *bpf) { b.arg(c.flagsArg); b.ifSet(unix.MSG_FASTOPEN); b.ret(retEPERM); b.ret(retAllow) })
 	}
+}
+
+// socketType loads the type of a socket or pair: the low four bits of argument
+// 1, the others being flags.
+func (b *bpf) socketType() {
+	b.arg(1)
+	b.op(unix.BPF_ALU|unix.BPF_AND|unix.BPF_K, 0xf, 0, 0)
+}
+
+func streamOnly(b *bpf) {
+	b.socketType()
+	b.ifEq(unix.SOCK_STREAM)
+	b.ret(retAllow)
+	b.ret(retEPERM)
+}
+
+// inetOnly permits TCP and UDP. The type counts too, because protocol 0 means
+// whatever the kernel has for it; the protocol keeps MPTCP and the like out.
+func inetOnly(b *bpf) {
+	b.socketType()
+	for _, t := range []struct{ kind, protocol uint32 }{{unix.SOCK_STREAM, unix.IPPROTO_TCP}, {unix.SOCK_DGRAM, unix.IPPROTO_UDP}} {
+		b.when(t.kind, func(b *bpf) {
+			b.arg(2)
+			for _, p := range []uint32{0, t.protocol} {
+				b.ifEq(p)
+				b.ret(retAllow)
+			}
+			b.ret(retEPERM)
+		})
+	}
+	b.ret(retEPERM)
 }
 
 // loadFilter puts the program on the calling thread; no_new_privs must be set.

@@ -61,7 +61,7 @@ func (s *stage) restrict() error {
 			return step("landlock", err)
 		}
 	}
-	if err := loadFilter(buildFilter(s.c.Spec.View, s.c.Tier, s.c.HostPID)); err != nil {
+	if err := loadFilter(buildFilter(s.c.Spec.View, s.c.Tier, s.c.HostPID, s.c.unixSockets())); err != nil {
 		return step("seccomp", err)
 	}
 	return nil

@@ -145,8 +145,8 @@ type Spec struct {
 	Files        []File    // files made for this sandbox, read-only
 	Overlays     []Overlay // directories written copy-on-write; Workdir may be one
 	Pinned       []string  // paths beneath writable directories that stay as they are, with all their ancestors
-	Sockets      []string  // host socket files (AF_UNIX) that may be connected to, same path inside
-	LocalSockets bool      // the payload may make AF_UNIX stream sockets of its own
+	Sockets      []string  // host socket files (AF_UNIX) that may be connected to, same path inside; needs the full tier
+	LocalSockets bool      // the payload may make AF_UNIX stream sockets of its own; refused in the landlock tier
 
 	forceCopy bool // take the way of a machine that refuses overlayfs; for tests
 }

@@ -181,6 +181,11 @@ func startPlanned(ctx context.Context, spec Spec, tier Tier, plans []plan, chang
 	if err != nil {
 		return nil, err
 	}
+	more, err := sb.grantSockets(conf)
+	if err != nil {
+		return nil, err
+	}
+	notes = append(notes, more...)
 	if tier == TierLandlock {
 		conf.NProc += userThreads(conf.UID)
 		conf.Spec.Env = withTmp(conf.Spec.Env, conf.Spec.Home, conf.Spec.Workdir)
@@ -394,6 +399,9 @@ func notPromised(spec Spec, tier Tier, hostPID bool, cg *cgroups) []string {
 		out = append(out, "Modes, owners, times and extended attributes of every file of this user can be changed: Landlock does not cover them, and the payload has no user of its own.")
 	}
 	out = append(out, withoutMounts(spec)...)
+	if spec.LocalSockets {
+		out = append(out, "Unix sockets of the payload's own are refused: the host's would be in sight too.")
+	}
 	if len(cg.procs) == 0 {
 		out = append(out, "If the stage process itself is killed from outside, what it started lives on.")
 	}

@@ -28,6 +28,9 @@ func (m *mounter) workspace() error {
 	if err != nil {
 		return err
 	}
+	if err := m.collectSockets(src); err != nil {
+		return err
+	}
 	links, err := collectSystem(src)
 	if err != nil {
 		return err
@@ -95,6 +98,9 @@ func (m *mounter) furnish(src *sources) error {
 		return err
 	}
 	if err := m.pinAll(); err != nil {
+		return err
+	}
+	if err := m.placeSockets(src); err != nil {
 		return err
 	}
 	if err := m.closeStage(); err != nil {
