@@ -80,15 +80,15 @@ type Anchor struct {
 
 // Endpoint says what a destination may receive.
 type Endpoint struct {
-	Clearance    string   `json:"clearance"`     // a label; "" means public
-	AllowPrivate []string `json:"allow_private"` // host:port
+	Clearance    string   `json:"clearance,omitempty"`     // a label; "" means public
+	AllowPrivate []string `json:"allow_private,omitempty"` // host:port
 }
 
 // AgentSettings are the operator's settings for one agent.
 type AgentSettings struct {
-	Profile           string `json:"profile"`           // "" means workspace
-	CommandProtection string `json:"commandProtection"` // none, manual, auto or ""
-	Clearance         string `json:"clearance"`         // a label; "" means public
+	Profile           string `json:"profile,omitempty"`           // "" means workspace
+	CommandProtection string `json:"commandProtection,omitempty"` // none, manual, auto or ""
+	Clearance         string `json:"clearance,omitempty"`         // a label; "" means public
 }
 
 // Default gives the settings without any file.

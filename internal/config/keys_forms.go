@@ -100,14 +100,24 @@ func passName(n *node) (problem, remedy string) {
 	return "", ""
 }
 
+func noSecret(n *node) (problem, remedy string) {
+	switch {
+	case secretWord.MatchString(n.text):
+		return "looks like a credential", "put it into the environment or a file and bind it under secrets:"
+	case len(n.text) > 64<<10:
+		return "is longer than 64 KiB", "show a file of the host with mounts: instead"
+	}
+	return "", ""
+}
+
 var envTemplate = regexp.MustCompile(`\$\{([^}]*)(\}?)`)
 
 // runNames are what ${run.X} may name in env.
 var runNames = map[string]bool{"ca": true, "proxy": true, "home": true, "workdir": true}
 
 func envValue(n *node) (problem, remedy string) {
-	if secretWord.MatchString(n.text) {
-		return "looks like a credential", "put it into the environment or a file and bind it under secrets:"
+	if problem, remedy = noSecret(n); problem != "" {
+		return problem, remedy
 	}
 	for _, m := range envTemplate.FindAllStringSubmatch(n.text, -1) {
 		kind, name, _ := strings.Cut(m[1], ".")

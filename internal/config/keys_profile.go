@@ -44,8 +44,7 @@ func profileSpec() *spec {
 		field{"required_tier", oneOf("Weakest confinement that is accepted: full, or landlock.", "full", "landlock")},
 		field{"local_sockets", boolean("Whether programs may make Unix sockets among themselves.")},
 		field{"mounts", listOf("Host paths shown read-only.", mountSpec())},
-		field{"home", listOf("Files copied once from the operator's home into the private home; never secrets.", requiring(group("One file or directory.",
-			field{"path", checked("Path relative to the home.", homePath)}, field{"why", whySpec()}), "path"))},
+		field{"home", listOf("Files of the private home; never secrets.", homeSpec())},
 		field{"sockets", listOf("Host socket files that may be connected to.", requiring(group("One socket.",
 			field{"path", checked("An absolute path, or one that starts with ~/ or ${env.X}.", hostPath)}, field{"why", whySpec()}), "path"))},
 		field{"env", envSpec()},
@@ -69,6 +68,15 @@ func limitsSpec() *spec {
 		field{"disk", size("Bytes all changes together may take.", 1<<20, 1<<50)},
 		field{"disk_files", integer("Files and directories all changes together may make.", 16, 1e9)},
 		field{"tmp", size("Bytes of each private temporary file system.", 1<<20, 1<<44)})
+}
+
+func homeSpec() *spec {
+	content := checked("What the file holds; written at each start. Absent: copied from the operator's home, where it may be absent too.", noSecret)
+	content.multiline = true
+	return requiring(group("One file or directory.",
+		field{"path", checked("Path relative to the home.", homePath)},
+		field{"content", content},
+		field{"why", whySpec()}), "path")
 }
 
 func mountSpec() *spec {

@@ -10,13 +10,13 @@ import (
 
 // Model is what an alias stands for.
 type Model struct {
-	Provider  string `json:"provider"`   // openai, anthropic, gemini or builtin
-	Model     string `json:"model"`      // the provider's own name
-	BaseURL   string `json:"base_url"`   // "" means the provider's own address
-	KeyEnv    string `json:"key_env"`    // variable that holds the key; "" means no key is sent
-	MaxOutput int    `json:"max_output"` // most tokens of one reply; 0 means not known
-	Price     *Price `json:"price"`      // nil means: see the shipped price table
-	Clearance string `json:"clearance"`  // label; "" means the endpoint's
+	Provider  string `json:"provider"`             // openai, anthropic, gemini or builtin
+	Model     string `json:"model"`                // the provider's own name
+	BaseURL   string `json:"base_url,omitempty"`   // "" means the provider's own address
+	KeyEnv    string `json:"key_env,omitempty"`    // variable that holds the key; "" means no key is sent
+	MaxOutput int    `json:"max_output,omitempty"` // most tokens of one reply; 0 means not known
+	Price     *Price `json:"price,omitempty"`      // nil means: see the shipped price table
+	Clearance string `json:"clearance,omitempty"`  // label; "" means the endpoint's
 }
 
 // Price is in US dollars per million tokens.

@@ -20,7 +20,7 @@ type Profile struct {
 	EnableCommandExecution *bool  `json:"enable_command_execution,omitempty"` // nil: security.enable_command_execution
 	ViewLabel              string `json:"view_label"`
 	RequiredTier           string `json:"required_tier"` // full or landlock
-	LocalSockets           bool   `json:"local_sockets,omitempty"`
+	LocalSockets           bool   `json:"local_sockets"`
 
 	Mounts  []Mount           `json:"mounts,omitempty"`
 	Home    []HomeFile        `json:"home,omitempty"`
@@ -31,7 +31,7 @@ type Profile struct {
 	Protected []string `json:"protected,omitempty"` // globs whose changes need an explicit yes at commit
 	Pinned    []string `json:"pinned,omitempty"`    // paths below the working directory that stay as they are
 
-	Network Network  `json:"network,omitzero"`
+	Network Network  `json:"network"`
 	Secrets []string `json:"secrets,omitempty"` // names of Config.Secrets
 	Limits  Limits   `json:"limits,omitzero"`
 }
@@ -58,11 +58,14 @@ type Mount struct {
 	Optional bool   `json:"optional,omitempty"` // absent on the host: left out
 }
 
-// HomeFile is copied once from the operator's home into the private home; one
-// that does not exist is left out.
+// HomeFile is a file or directory of the private home. Without Content it is
+// copied once from the same path of the operator's home, and left out when it
+// does not exist there; with Content it is written at each start. Of two
+// entries for one path the later counts.
 type HomeFile struct {
-	Path string `json:"path"` // relative to the operator's home, clean
-	Why  string `json:"why,omitempty"`
+	Path    string `json:"path"` // relative to both homes, clean
+	Content string `json:"content,omitempty"`
+	Why     string `json:"why,omitempty"`
 }
 
 // Socket is a host socket file that may be connected to.
@@ -79,7 +82,7 @@ type EnvPass struct {
 
 // Network says what the connections of a session may reach.
 type Network struct {
-	Off      bool                `json:"off,omitempty"`      // no network at all
+	Off      bool                `json:"off"`                // no network at all; the rest is then empty
 	Unlisted string              `json:"unlisted,omitempty"` // deny or ask; "" in Config.Network: each profile's own
 	Allow    []NetRule           `json:"allow,omitempty"`
 	Hosts    map[string][]string `json:"hosts,omitempty"` // addresses by name, the operator's own mapping

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -111,19 +112,28 @@ func (c *Config) references(root *node, src *source) error {
 // networkProblems lists rules that are well formed and still give away more
 // than their profile's view is worth.
 func (c *Config) networkProblems(add func(key, format string, args ...any)) {
+	told := map[int]bool{} // top-level rules
 	for _, name := range sortedKeys(c.Profiles) {
 		p := c.Profiles[name]
-		rules := func(key string, list []NetRule) {
-			for i, r := range list {
-				if r.Clearance != "" && levelOf(r.Clearance) > levelOf(p.ViewLabel) && !r.Private {
-					add(fmt.Sprintf("%s.allow[%d].clearance", key, i), "lets %s receive %s, more than the view of profile %s (%s); lower it, or raise profiles.%s.view_label knowingly",
-						r.Host, r.Clearance, name, p.ViewLabel, name)
-				}
+		base := c.Profiles[p.Extends]
+		tooMuch := func(r NetRule) bool {
+			return r.Clearance != "" && levelOf(r.Clearance) > levelOf(p.ViewLabel) && !r.Private
+		}
+		tell := func(key string, i int, r NetRule) {
+			add(fmt.Sprintf("%s.allow[%d].clearance", key, i), "lets %s receive %s, more than the view of profile %s (%s); lower it, or raise profiles.%s.view_label knowingly",
+				r.Host, r.Clearance, name, p.ViewLabel, name)
+		}
+		for i, r := range p.Network.Allow {
+			inherited := base.ViewLabel == p.ViewLabel && slices.ContainsFunc(base.Network.Allow, func(b NetRule) bool { return reflect.DeepEqual(b, r) })
+			if tooMuch(r) && !inherited {
+				tell("profiles."+name+".network", i, r)
 			}
 		}
-		rules("profiles."+name+".network", p.Network.Allow)
-		if !p.Network.Off {
-			rules("network", c.Network.Allow)
+		for i, r := range c.Network.Allow {
+			if tooMuch(r) && !p.Network.Off && !told[i] {
+				told[i] = true
+				tell("network", i, r)
+			}
 		}
 	}
 	for _, name := range sortedKeys(c.Secrets) {

@@ -176,7 +176,7 @@ func (c *Config) layer(own map[string]*rawProfile, files []ProfileFile) error {
 		l.raw[layerFile][f.Name()] = f.raw
 	}
 	l.raw[layerConfig] = own
-	out := map[string]Profile{}
+	out, wrong := map[string]Profile{}, map[string]Errors{}
 	for _, name := range l.names() {
 		plain := l.resolve(name, layerCount-1, nil)
 		if plain == nil {
@@ -192,12 +192,24 @@ func (c *Config) layer(own map[string]*rawProfile, files []ProfileFile) error {
 		if err := bind(plain, &p); err != nil {
 			return err
 		}
-		if p.View == "auditor" {
-			p.Network.Off = true // the auditor's view can connect to nothing
-		}
 		raw, _ := l.top(name, layerCount-1)
-		l.errs = append(l.errs, c.checkProfile(raw, &p)...)
+		if errs := c.checkProfile(raw, &p); len(errs) > 0 {
+			wrong[name] = errs
+		}
+		if p.Network.Off || p.View == "auditor" { // whose view can connect to nothing
+			p.Network = Network{Off: true}
+		}
 		out[name] = p
+	}
+	for _, name := range sortedKeys(wrong) {
+		// What a profile took over wrong is told where it was written, once.
+		base := out[name].Extends
+		for wrong[base] == nil && out[base].Extends != "" {
+			base = out[base].Extends
+		}
+		if wrong[base] == nil {
+			l.errs = append(l.errs, wrong[name]...)
+		}
 	}
 	l.commands(out)
 	if err := l.errs.err(); err != nil {

@@ -15,6 +15,7 @@ var secretName = regexp.MustCompile(`(?i)(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWOR
 // templateError says what is wrong with one template.
 type templateError struct {
 	token, problem, remedy string
+	unset                  bool // a variable is not set, and nothing else is wrong
 }
 
 // expand replaces templates once; a value is never expanded again, so that a
