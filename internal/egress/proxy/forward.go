@@ -201,6 +201,9 @@ func (s *Server) incoming(resp *http.Response) error {
 		return nil
 	}
 	resp.Body = &counted{ReadCloser: resp.Body, n: &x.down, fail: x.fail}
+	if len(resp.Trailer) > 0 {
+		resp.Header.Del("Content-Length") // HTTP/1.1 has trailers behind chunks only
+	}
 	if s.cfg.Credentials != nil {
 		return s.cfg.Credentials.Incoming(x.dest, resp)
 	}

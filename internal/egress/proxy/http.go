@@ -142,7 +142,7 @@ func (s *Server) credentialed(d Dest) bool {
 // treated like a connection made to it.
 func (s *Server) connect(w http.ResponseWriter, r *http.Request, c *conn) {
 	host, port, ok := split(r.RequestURI, 0)
-	if !ok || r.ProtoMajor != 1 || r.URL.User != nil || r.Host != "" && r.Host != r.RequestURI {
+	if !ok || r.ProtoMajor != 1 || r.URL.User != nil {
 		err := refuse("proxy-target", "CONNECT needs one host:port; %q is none", clip(r.RequestURI))
 		s.refused(Dest{Program: c.program}, err)
 		sayDenied(w, r, err)

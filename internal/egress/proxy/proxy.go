@@ -105,8 +105,8 @@ type Config struct {
 	Authority *Authority
 	// Credentials may be nil.
 	Credentials Credentials
-	// OnRefused hears of what the proxy refused by itself, without a Judge. It
-	// may be nil and must not block.
+	// OnRefused hears of what the proxy refused by itself, without a Judge, as
+	// often as a program tries. It may be nil and must not block.
 	OnRefused func(Dest, error)
 	// Log gets what net/http complains about; nil drops it.
 	Log *slog.Logger
@@ -121,8 +121,8 @@ type Config struct {
 	// is asked whether it speaks first (SMTP, MySQL); not on the web's ports.
 	// Default 300 ms.
 	SilentAfter time.Duration
-	// Idle ends a tunnel on which nothing passed either way, and a kept-alive
-	// connection without a request. Default 1 h.
+	// Idle ends a tunnel on which nothing passed either way for so long, up to
+	// twice as late, and a kept-alive connection without a request. Default 1 h.
 	Idle time.Duration
 }
 

@@ -108,8 +108,8 @@ func (s *Server) accept(l net.Listener) error {
 		select {
 		case s.free <- struct{}{}:
 		default:
-			abort(raw)
 			s.refused(Dest{}, refuse("max-conns", "more than %d connections at a time are not served; end some", s.cfg.MaxConns))
+			abort(raw)
 			continue
 		}
 		s.wg.Add(1)

@@ -89,8 +89,8 @@ func (s *Server) pump(dst, src net.Conn, first []byte, last *atomic.Int64) (int6
 			}
 		}
 		for {
-			// Twice as often as needed: the other direction may be about to tell
-			// that something passed.
+			// What passed the other way is told when its own wait ends, half of
+			// Idle late at most.
 			if err := src.SetReadDeadline(time.Now().Add(s.cfg.Idle / 2)); err != nil {
 				return err
 			}
@@ -101,7 +101,7 @@ func (s *Server) pump(dst, src net.Conn, first []byte, last *atomic.Int64) (int6
 			}
 			switch {
 			case errors.Is(err, os.ErrDeadlineExceeded):
-				if time.Since(time.Unix(0, last.Load())) >= s.cfg.Idle {
+				if time.Since(time.Unix(0, last.Load())) >= s.cfg.Idle+s.cfg.Idle/2 {
 					return err
 				}
 			case err != nil:
