@@ -45,8 +45,8 @@ type copier struct {
 	from, to *os.Root
 	base     *json.Encoder
 	conf     *stageConfig
-	uid, gid uint32               // owner of the tree's top, who becomes the payload
-	links    map[[2]uint64]string // device and inode of what has several names -> first name
+	uid, gid uint32                   // owner of the tree's top, who becomes the payload
+	links    map[[2]uint64]*baseEntry // device and inode of what has several names -> first of them
 	noClone  bool
 	used     int64
 	files    int
@@ -73,7 +73,7 @@ func copyOnce(ctx context.Context, o Overlay, conf *stageConfig) ([]string, erro
 	}
 	defer out.Close()
 	w := bufio.NewWriterSize(out, 64<<10)
-	c := &copier{ctx: ctx, conf: conf, base: json.NewEncoder(w), links: map[[2]uint64]string{}}
+	c := &copier{ctx: ctx, conf: conf, base: json.NewEncoder(w), links: map[[2]uint64]*baseEntry{}}
 	if err := c.copyTree(o.Dir, root); err != nil {
 		return nil, errors.Join(err, root.RemoveAll(storeCopy))
 	}
@@ -180,9 +180,7 @@ func (c *copier) entry(rel string) error {
 			e.Type, err = "link", errors.Join(c.to.Symlink(e.Target, rel), c.own(rel, fi))
 		}
 	case fi.Mode().IsRegular():
-		if e.Type = "file"; !c.linked(rel, fi) {
-			e.SHA256, err = c.file(rel, fi)
-		}
+		e.Type, err = "file", c.regular(&e, fi)
 		if errors.Is(err, errSkip) {
 			e.Type, err = "other", nil
 		}
@@ -221,19 +219,23 @@ func (c *copier) tooMuch(format string, limit any) error {
 		"the directory is larger than the "+format+" the sandbox may take on disk, and overlayfs is not available to spare the copy; raise the disk limit or name a narrower directory", limit)
 }
 
-// linked makes a further name of something already copied a further name in
-// the copy too.
-func (c *copier) linked(rel string, fi fs.FileInfo) bool {
+// regular copies a file. A further name of something already copied becomes a
+// further name in the copy too.
+func (c *copier) regular(e *baseEntry, fi fs.FileInfo) (err error) {
 	st, ok := fi.Sys().(*syscall.Stat_t)
 	if !ok || st.Nlink < 2 {
-		return false
+		e.SHA256, err = c.file(e.Path, fi)
+		return err
 	}
 	key := [2]uint64{uint64(st.Dev), st.Ino}
-	if first, ok := c.links[key]; ok {
-		return c.to.Link(first, rel) == nil
+	if first, ok := c.links[key]; ok && c.to.Link(first.Path, e.Path) == nil {
+		e.SHA256 = first.SHA256
+		return nil
 	}
-	c.links[key] = rel
-	return false
+	if e.SHA256, err = c.file(e.Path, fi); err == nil {
+		c.links[key] = e
+	}
+	return err
 }
 
 func (c *copier) file(rel string, fi fs.FileInfo) (string, error) {

@@ -14,8 +14,8 @@ import (
 )
 
 // The watch over the stores counts what the overlays' layers take on disk. It
-// looks at once when the file system's free space has fallen as far as the
-// limit allows, otherwise seldom enough to be cheap.
+// looks as soon as it can when the file system's free space has fallen by half
+// of what is left to the sandbox, otherwise seldom enough to be cheap.
 const (
 	watchTick  = 100 * time.Millisecond
 	watchShare = 10  // a routine walk waits this many times its own duration
@@ -80,7 +80,7 @@ func (sb *Sandbox) watchDisk(w *diskWatch) {
 	defer tick.Stop()
 	start := w.free()
 	before := int64(-1) // bytes in the layers at the start
-	var last, next time.Time
+	var last, soon, next time.Time
 	var lastFree uint64
 	for {
 		select {
@@ -92,7 +92,7 @@ func (sb *Sandbox) watchDisk(w *diskWatch) {
 		fell := int64(lastFree) - int64(free)
 		switch {
 		case last.IsZero():
-		case fell >= (w.limits.Disk-w.bytes)/2: // possibly near: at once
+		case fell >= (w.limits.Disk-w.bytes)/2 && now.After(soon): // possibly near
 		case now.Before(next):
 			continue
 		case fell == 0 && now.Sub(last) < watchIdle:
@@ -111,7 +111,8 @@ func (sb *Sandbox) watchDisk(w *diskWatch) {
 			return
 		}
 		last, lastFree = now, free
-		next = now.Add(watchShare * time.Since(now))
+		took := time.Since(now)
+		soon, next = now.Add(2*took), now.Add(watchShare*took)
 	}
 }
 

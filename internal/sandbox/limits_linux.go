@@ -303,8 +303,8 @@ func diskLines(s Spec) []string {
 	if len(s.Overlays) == 0 {
 		return out
 	}
-	return append(out, fmt.Sprintf("disk used by copy-on-write directories: %d bytes and %d files together, measured every %s or more seldom (at most a %dth of the time is spent measuring); "+
-		"the sandbox is ended when it has passed that, by as much as it can write between two measurements", s.Limits.Disk, s.Limits.DiskFiles, watchTick, watchShare))
+	return append(out, fmt.Sprintf("disk used by copy-on-write directories: %d bytes and %d files together, measured every %s or more seldom (a %dth of the time is spent measuring, a half when space falls fast); "+
+		"the sandbox is ended when it has passed that, by as much as it can write between two measurements; a deleted file counts while it is open", s.Limits.Disk, s.Limits.DiskFiles, watchTick, watchShare))
 }
 
 // userThreads counts the threads of a user on this host: RLIMIT_NPROC counts

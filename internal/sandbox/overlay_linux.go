@@ -55,6 +55,10 @@ func (s Spec) planOverlays(tier Tier) []plan {
 			plans[i] = plan{modeCopy, "its store holds a copy of an earlier run"}
 		default:
 			plans[i] = plan{mode: modeOverlay}
+			if foreignGroup(o.Dir) {
+				plans[i] = plan{modeCopy, "it belongs to a group other than your first one, which overlayfs cannot write for an ordinary user"}
+				continue
+			}
 			if err := unix.Setxattr(o.Store, "user.sallyport", []byte("y"), 0); err != nil {
 				plans[i] = plan{modeCopy, "the store's file system takes no extended attributes"}
 				continue
@@ -65,6 +69,14 @@ func (s Spec) planOverlays(tier Tier) []plan {
 	return plans
 }
 
+// foreignGroup reports whether an ordinary user's own directory belongs to a
+// group that the sandbox's user namespace does not know: one map entry is all
+// an ordinary user may make, and overlayfs copies no unknown owner up.
+func foreignGroup(dir string) bool {
+	var st unix.Stat_t
+	return os.Geteuid() != 0 && unix.Stat(dir, &st) == nil && int(st.Uid) == os.Getuid() && int(st.Gid) != os.Getgid()
+}
+
 func exists(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil
@@ -73,7 +85,11 @@ func exists(path string) bool {
 // prepare makes an overlay's place on disk. Nothing of Dir changes.
 func (o Overlay) prepare(ctx context.Context, p plan, conf *stageConfig) ([]string, error) {
 	if p.mode == modeOverlay {
-		return []string{"In " + o.Dir + " a file of several names becomes several files at the first write to one of them, and what another program changes on the host meanwhile may show inside or not."}, o.prepareUpper(conf)
+		notes := []string{"In " + o.Dir + " a file of several names becomes several files at the first write to one of them, and what another program changes on the host meanwhile may show inside or not."}
+		if !conf.Root {
+			notes = append(notes, "In "+o.Dir+" what belongs to another user or group cannot be changed: overlayfs refuses it (EOVERFLOW) for an ordinary user.")
+		}
+		return notes, o.prepareUpper(conf)
 	}
 	if left, err := os.ReadDir(o.upper(modeOverlay)); err == nil && len(left) > 0 {
 		return nil, fault.New("sandbox.start", fault.Unsupported,

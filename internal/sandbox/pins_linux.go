@@ -22,6 +22,9 @@ func (m *mounter) pinAll() error {
 	}
 	roots := m.c.Spec.writable()
 	held := map[string]bool{}
+	if err := m.holdInner(roots, held); err != nil {
+		return err
+	}
 	var done []string
 	absent := map[string][]string{}
 	for _, p := range m.c.Spec.Pinned {
@@ -59,6 +62,26 @@ func (m *mounter) pinAll() error {
 		}
 	}
 	m.noteAbsent(absent)
+	return nil
+}
+
+// holdInner holds the way to what lies within a directory that is written
+// directly: a copy-on-write directory, whose place on the host would move with
+// a parent, and masked ones, the state directory among them.
+func (m *mounter) holdInner(roots []string, held map[string]bool) error {
+	inner := append([]string(nil), m.c.Spec.Masked...)
+	for _, o := range m.c.Spec.Overlays {
+		inner = append(inner, o.Dir)
+	}
+	for _, p := range inner {
+		root := innermost(filepath.Dir(p), roots)
+		if root == "" || m.c.Spec.overlayAt(root) >= 0 || !exists(p) {
+			continue
+		}
+		if err := holdWay(root, filepath.Dir(p), held); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
