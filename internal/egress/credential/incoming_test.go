@@ -135,7 +135,7 @@ func TestIncomingWithoutBody(t *testing.T) {
 	if resp.Header.Get("Content-Length") != "7" || resp.Header.Get("Etag") != placeholder {
 		t.Errorf("header: %v", resp.Header)
 	}
-	empty := answer(t, "200 OK\nContent-Encoding: gzip\nTransfer-Encoding: chunked", "0\r\n\r\n")
+	empty := answer(t, "200 OK\nContent-Encoding: gzip\nTransfer-Encoding: chunked", "0\r\n\r\n") //nolint:bodyclose // it is read from memory
 	if err := lab(t).Incoming(host, 443, empty); err != nil {
 		t.Fatal(err)
 	}

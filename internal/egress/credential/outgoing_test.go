@@ -106,6 +106,13 @@ func TestOutgoingPutsIn(t *testing.T) {
 			[]string{"Authorization: Basic " + basic("me:"+token)},
 			"git basic", 0,
 		},
+		"another query key": {
+			host, 443, "GET /?api_key=" + placeholder + "&a=1 HTTP/1.1\nHost: api.example.com\n\n", []string{"GET /?api_key=" + placeholder + "&a=1"}, "", 1,
+		},
+		"another case": {host, 443, "GET /?KEY=" + placeholder + " HTTP/1.1\nHost: api.example.com\n\n", []string{"GET /?KEY=" + placeholder}, "", 1},
+		"another scheme": {
+			host, 443, "GET / HTTP/1.1\nHost: api.example.com\nAuthorization: Digest " + placeholder + "\n\n", []string{"Authorization: Digest " + placeholder}, "", 1,
+		},
 		"without power": {
 			"git.example.com", 443, "GET /r HTTP/1.1\nHost: git.example.com\nAuthorization: Bearer " + placeholder + "\n\n",
 			[]string{"Bearer " + placeholder},
@@ -216,6 +223,7 @@ func TestOutgoingRefuses(t *testing.T) {
 		"not json":        {strings.Replace(jsonHead, "application/json", "text/plain", 1) + "2\n\n{}", "declared type"},
 		"utf-16":          {strings.Replace(jsonHead, "/json", "/json;charset=utf-16", 1) + "2\n\n{}", "declared type"},
 		"two types":       {strings.Replace(jsonHead, "Content-Type", "Content-Type: text/plain\nContent-Type", 1) + "2\n\n{}", "declared type"},
+		"two types back":  {strings.Replace(jsonHead, "application/json", "application/json\nContent-Type: text/plain", 1) + "2\n\n{}", "declared type"},
 		"encoded body":    {strings.Replace(jsonHead, "Content-Type", "Content-Encoding: gzip\nContent-Type", 1) + "2\n\n{}", "declared type"},
 		"no length":       {strings.Replace(jsonHead, "Content-Length: ", "Transfer-Encoding: chunked\n\n2\n{}\n0\n\n", 1), "at most 1 MiB"},
 		"too long":        {jsonHead + "1048577\n\n{}", "at most 1 MiB"},
@@ -303,6 +311,17 @@ func TestOutgoingBodyCanBeReadAgain(t *testing.T) {
 	b, err := io.ReadAll(r.Body)
 	if err != nil || string(b) != `{ "auth":null }` || r.ContentLength != 15 {
 		t.Errorf("got %q, %d, %v", b, r.ContentLength, err)
+	}
+}
+
+// TestOutgoingBodyHasItsLength: what is behind the length, or missing before
+// it, was not looked at.
+func TestOutgoingBodyHasItsLength(t *testing.T) {
+	for _, body := range []string{`{} `, `{`} {
+		r := parse(t, jsonHead+"2\n\n{}")
+		r.Body = io.NopCloser(strings.NewReader(body))
+		_, err := lab(t).Outgoing(t.Context(), "login.example.com", 8443, true, r, yes)
+		refused(t, err, fault.Denied, "as long as it says", token)
 	}
 }
 

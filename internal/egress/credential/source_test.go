@@ -145,6 +145,15 @@ func TestCommandEnvironment(t *testing.T) {
 	}
 }
 
+// TestCommandWithoutEnvironment: nothing is not everything.
+func TestCommandWithoutEnvironment(t *testing.T) {
+	t.Setenv("SALLYPORT_TEST_CANARY", "canary")
+	v, err := Source{Command: []string{"sh", "-c", "env; echo end"}}.Read(t.Context(), env())
+	if err != nil || strings.Contains(v.Reveal(), "canary") {
+		t.Errorf("got %v, %s", err, v.Reveal())
+	}
+}
+
 // TestCommandIsEnded: with everything it started, also when that holds on to
 // the output.
 func TestCommandIsEnded(t *testing.T) {
