@@ -41,9 +41,8 @@ func (f *Filter) toRow(row, col int) {
 	s := f.stage
 	fits := row <= s.low && (row > s.bottom || s.low == s.bottom)
 	if col < 0 && fits {
-		s.vertically()
 		f.sequence('d', row)
-		s.at.row, s.at.most, s.at.rowKnown = row, row, true
+		s.onRow(row)
 		return
 	}
 	if col < 0 {
@@ -226,9 +225,18 @@ func (f *Filter) mainAgain() {
 		return
 	}
 	s.at = s.main
+	s.vertically()
 	f.out = appendReserve(f.out, s.rows)
 	s.top, s.bottom, s.low, s.stale = 1, s.rows, s.rows, true
 	s.saved[0].lost = true
+}
+
+// resize takes a new size of the terminal over, after which the cursor may be
+// anywhere and the margins are gone.
+func (f *Filter) resize(dst []byte, rows, cols int) []byte {
+	f.stage.resize(rows, cols)
+	f.stage.stale = true
+	return appendReserve(dst, rows)
 }
 
 // appendReserve makes room for a row below the stage, wherever the cursor is,

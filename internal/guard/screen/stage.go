@@ -117,12 +117,8 @@ func (s *stage) advance(col, n int) (wraps, now int) {
 // bound moves the bounds.
 func (s *stage) bound(wraps, far int) {
 	c := &s.at
-	if wraps > 0 {
-		if c.rowKnown && c.most == s.low {
-			far = s.cols // it can only have scrolled, or not even that
-		} else {
-			c.rowKnown = false
-		}
+	if wraps > 0 && c.most < s.low { // on the margin it can only have scrolled
+		c.rowKnown = false
 	}
 	c.most += wraps
 	if c.most > s.low {
@@ -276,6 +272,16 @@ func (s *stage) up(n int) {
 		c.far = s.cols
 	}
 	c.most = max(c.most-n, min(s.top, c.most))
+}
+
+// onRow goes to a row that is named, whatever the column.
+func (s *stage) onRow(row int) {
+	s.vertically()
+	c := &s.at
+	if !c.rowKnown && !c.colKnown {
+		c.far = s.cols // the bound was one for the last of several rows
+	}
+	c.row, c.most, c.rowKnown = row, row, true
 }
 
 // vertically notes that some terminals keep a pending wrap across rows and
