@@ -49,7 +49,10 @@ type Filter struct {
 	csi    csi
 	counts Counts
 	modes  modes
-	stage  *stage // keeps the program off a reserved row; nil: the terminal is all its own
+	// touched says that a sequence was seen, so that something may need to be
+	// undone.
+	touched bool
+	stage   *stage // keeps the program off a reserved row; nil: the terminal is all its own
 }
 
 // Append filters src and appends what may be shown to dst. How a stream is cut
@@ -191,6 +194,7 @@ func (f *Filter) glyph(r rune) {
 func (f *Filter) c0(c byte) {
 	switch c {
 	case esc:
+		f.touched = true
 		f.begin(escape)
 	case bel:
 		f.out = append(f.out, bel)

@@ -55,7 +55,10 @@ type modes struct {
 	charset   [2]byte
 	keyboards [2]int // entries on the keyboard stack of the main and alternate screen
 	alt       bool
-	link      string // open hyperlink, as the body of its OSC
+	// keepsPaste says that bracketed paste is on for the screen's own sake,
+	// whatever the program wants, so that what is pasted is known as such.
+	keepsPaste bool
+	link       string // open hyperlink, as the body of its OSC
 }
 
 func onByDefault(n int) bool { return n == modeWrap || n == modeCursor }
@@ -69,6 +72,9 @@ func (m *modes) set(n int, on bool) {
 		m.private = slices.Delete(m.private, i, i+1)
 	}
 }
+
+// differs tells whether a private mode is not as it is by default.
+func (m *modes) differs(n int) bool { return slices.Contains(m.private, n) }
 
 func (m *modes) screen() int {
 	if m.alt {
@@ -107,8 +113,8 @@ func (f *Filter) privateMode(n int, on bool) {
 		f.stage.wrap(on)
 	}
 	f.modes.set(n, on)
-	if n == modePaste && f.stage != nil {
-		return // the screen keeps it on for itself and hides it from the program
+	if n == modePaste && f.modes.keepsPaste {
+		return
 	}
 	f.out = appendMode(f.out, n, on)
 }
@@ -202,6 +208,9 @@ func (m *modes) restore(dst []byte) []byte {
 		dst = m.popKeyboard(dst)
 	}
 	dst = m.reset(dst)
+	if m.keepsPaste {
+		dst = appendMode(dst, modePaste, false)
+	}
 	if m.otherKeys {
 		dst = append(dst, "\x1b[>4m"...)
 	}
@@ -216,6 +225,9 @@ func (m *modes) restore(dst []byte) []byte {
 // the keyboard.
 func (m *modes) reset(dst []byte) []byte {
 	for _, n := range m.private {
+		if n == modePaste && m.keepsPaste {
+			continue
+		}
 		dst = appendMode(dst, n, onByDefault(n))
 	}
 	m.private = m.private[:0]

@@ -1,6 +1,10 @@
 package screen
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
 
 // paint appends what writes text on the row below the stage and leaves the
 // program's cursor, colours, charset and open link as they are. What the
@@ -18,7 +22,7 @@ func (f *Filter) paint(dst []byte, text string, color bool) []byte {
 	if color {
 		dst = append(dst, "\x1b[7m"...)
 	}
-	dst = append(dst, fit(text, s.cols-1)...)
+	dst = append(dst, fit(plain(text), s.cols-1)...)
 	dst = append(dst, "\x1b[m\x1b8"...)
 	for i, c := range m.charset {
 		if c != 0 {
@@ -36,14 +40,7 @@ func (f *Filter) paint(dst []byte, text string, color bool) []byte {
 	return dst
 }
 
-func (m *modes) sync() bool {
-	for _, n := range m.private {
-		if n == modeSync {
-			return true
-		}
-	}
-	return false
-}
+func (m *modes) sync() bool { return m.differs(modeSync) }
 
 // columns is how wide text is at most, whatever the terminal.
 func columns(r rune) int {
@@ -53,9 +50,24 @@ func columns(r rune) int {
 	return 2
 }
 
-// fit cuts visible text to a number of columns.
+// plain makes every character of a text visible: what a person could not see,
+// or what would look like something else, is shown as an escape.
+func plain(text string) string {
+	var b strings.Builder
+	for i, r := range text {
+		if kept := visible(string(r)); kept == string(r) && r != utf8.RuneError {
+			b.WriteString(kept)
+			continue
+		}
+		_, n := utf8.DecodeRuneInString(text[i:])
+		quoted := strconv.QuoteToASCII(text[i : i+n])
+		b.WriteString(quoted[1 : len(quoted)-1])
+	}
+	return b.String()
+}
+
+// fit cuts plain text to a number of columns.
 func fit(text string, most int) string {
-	text = visible(text)
 	n := 0
 	for i, r := range text {
 		if n += columns(r); n > most {
@@ -65,13 +77,11 @@ func fit(text string, most int) string {
 	return text
 }
 
-// pages cuts visible text into pieces of at most so many columns, at least one.
+// pages cuts plain text into pieces of at most so many columns, at least one.
 func pages(text string, most int) []string {
-	text = strings.TrimSpace(visible(text))
-	most = max(most, 2)
 	all := []string{}
 	for text != "" {
-		head := fit(text, most)
+		head := fit(text, max(most, 2))
 		all = append(all, head)
 		text = text[len(head):]
 	}

@@ -8,24 +8,22 @@ import (
 // vt is a model of a terminal, just enough to see who writes where. Where
 // terminals differ it can be made to behave either way.
 type vt struct {
-	rows, cols     int
-	cell           [][]rune
-	other          [][]rune // the screen not shown
-	row, col       int      // from 0; col == cols: wrap pending
-	top, bottom    int
-	wrap, insert   bool
-	saved          [2][2]int
-	alt            bool
-	passesMargins  bool // CUU and CUD do not stop at margins
-	keepsPending   bool // a pending wrap survives moves between rows
-	keepsCursor    bool // margins do not move the cursor home
-	ignoresWrap    bool // has no way to switch wrap off
-	wide           func(r rune) int
-	last           rune
-	ours           bool // what is written now is by us
-	trespass       string
-	pending        []byte
-	queries, links int
+	rows, cols    int
+	cell          [][]rune
+	other         [][]rune // the screen not shown
+	row, col      int      // from 0; col == cols: wrap pending
+	top, bottom   int
+	wrap, insert  bool
+	saved         [2][2]int
+	alt           bool
+	passesMargins bool // CUU and CUD do not stop at margins
+	keepsPending  bool // a pending wrap survives moves between rows
+	keepsCursor   bool // margins do not move the cursor home
+	ignoresWrap   bool // has no way to switch wrap off
+	wide          func(r rune) int
+	last          rune
+	ours          bool // what is written now is by us
+	trespass      string
 }
 
 func newVT(rows, cols int) *vt {

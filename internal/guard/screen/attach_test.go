@@ -1,0 +1,550 @@
+//go:build unix
+
+package screen
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+
+	"sallyport/internal/fault"
+)
+
+// real is a program's side of a kernel pseudo-terminal.
+type real struct{ *os.File }
+
+func (r real) Resize(rows, cols uint16) error {
+	return resizePTY(r.File, rows, cols)
+}
+
+func resizePTY(f *os.File, rows, cols uint16) error {
+	c, err := f.SyscallConn() // Fd would make the file block
+	if err != nil {
+		return err
+	}
+	failed := c.Control(func(fd uintptr) {
+		err = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols})
+	})
+	return errors.Join(failed, err)
+}
+
+// bench is a person's terminal (a model behind a kernel pseudo-terminal), a
+// program's, and a Screen between them.
+type bench struct {
+	t        *testing.T
+	s        *Screen
+	terminal *os.File // what the person's emulator holds
+	tty      *os.File // the other side, given to Attach
+	program  *os.File // what a program would have as its terminal
+	master   *os.File
+
+	mu   sync.Mutex
+	news *sync.Cond
+	vt   *vt
+	seen []byte // all that came to the person's terminal
+	got  []byte // all that came to the program
+}
+
+func open(t *testing.T) (master, tty *os.File) {
+	t.Helper()
+	master, tty, err := pty.Open()
+	if err != nil {
+		t.Fatalf("no pseudo-terminal: %v", err)
+	}
+	fd, err := unix.Dup(int(master.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	master.Close()
+	if err := unix.SetNonblock(fd, true); err != nil {
+		t.Fatal(err)
+	}
+	master = os.NewFile(uintptr(fd), "master") // Close ends a Read now
+	t.Cleanup(func() { master.Close(); tty.Close() })
+	return master, tty
+}
+
+func newBench(t *testing.T, rows, cols int, o Options) *bench {
+	b := &bench{t: t, vt: newVT(rows, cols)}
+	b.news = sync.NewCond(&b.mu)
+	b.terminal, b.tty = open(t)
+	b.master, b.program = open(t)
+	if _, err := term.MakeRaw(int(b.program.Fd())); err != nil {
+		t.Fatal(err)
+	}
+	b.size(rows, cols)
+	go b.emulate()
+	go b.collect()
+	o.In, o.Out = b.tty, b.tty
+	if o.Status == nil {
+		o.Status = func() string { return "ours" }
+	}
+	s, err := Attach(t.Context(), real{b.master}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.s = s
+	t.Cleanup(func() { b.program.Close(); b.master.Close(); s.Close() })
+	return b
+}
+
+func (b *bench) size(rows, cols int) {
+	if err := (real{b.terminal}).Resize(uint16(rows), uint16(cols)); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// emulate is the person's emulator: it draws and answers where its cursor is.
+func (b *bench) emulate() {
+	var rest []byte
+	buf := make([]byte, 4096)
+	for {
+		n, err := b.terminal.Read(buf)
+		if err != nil {
+			return
+		}
+		b.mu.Lock()
+		b.seen = append(b.seen, buf[:n]...)
+		rest = append(rest, buf[:n]...)
+		answer := ""
+		for len(rest) > 0 && whole(rest) {
+			if bytes.HasPrefix(rest, []byte("\x1b[6n")) {
+				answer += fmt.Sprintf("\x1b[%d;%dR", b.vt.row+1, min(b.vt.col, b.vt.cols-1)+1)
+			}
+			rest = rest[b.vt.one(rest):]
+		}
+		b.news.Broadcast()
+		b.mu.Unlock()
+		io.WriteString(b.terminal, answer)
+	}
+}
+
+// whole tells whether b begins with something complete.
+func whole(b []byte) bool {
+	if b[0] != esc {
+		return b[0] < 0x80 || len(b) >= 4 || len([]rune(string(b))) > 0 && !strings.HasPrefix(string(b), "\ufffd")
+	}
+	n := sequenceLen(b)
+	switch {
+	case len(b) < 2:
+		return false
+	case b[1] == ']':
+		return bytes.Contains(b, []byte("\x1b\\"))
+	case b[1] == '[':
+		return n > 2 && b[n-1] >= 0x40
+	case b[1] == '(' || b[1] == ')':
+		return len(b) >= 3
+	}
+	return true
+}
+
+func (b *bench) collect() {
+	buf := make([]byte, 4096)
+	for {
+		n, err := b.program.Read(buf)
+		if err != nil {
+			return
+		}
+		b.mu.Lock()
+		b.got = append(b.got, buf[:n]...)
+		b.news.Broadcast()
+		b.mu.Unlock()
+	}
+}
+
+// until waits until the person's terminal or the program has what is expected.
+func (b *bench) until(what string, ok func() bool) {
+	b.t.Helper()
+	late := time.AfterFunc(10*time.Second, func() { b.mu.Lock(); b.news.Broadcast(); b.mu.Unlock() })
+	defer late.Stop()
+	began := time.Now()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for !ok() {
+		if time.Since(began) > 9*time.Second {
+			var rows []string
+			for i := range b.vt.rows {
+				rows = append(rows, b.vt.line(i))
+			}
+			b.t.Fatalf("never came: %s\nscreen:\n%s\nprogram got %q", what, strings.Join(rows, "\n"), b.got)
+		}
+		b.news.Wait()
+	}
+}
+
+func (b *bench) last() string { return b.vt.line(b.vt.rows - 1) }
+
+func (b *bench) shows(text string) {
+	b.t.Helper()
+	b.until("last row "+text, func() bool { return strings.Contains(b.last(), text) })
+}
+
+func (b *bench) receives(text string) {
+	b.t.Helper()
+	b.until("input "+text, func() bool { return strings.Contains(string(b.got), text) })
+}
+
+func (b *bench) types(keys string)  { io.WriteString(b.terminal, keys) }
+func (b *bench) prints(text string) { io.WriteString(b.program, text) }
+
+func TestAttach(t *testing.T) {
+	b := newBench(t, 10, 40, Options{Color: true})
+	b.shows("ours")
+	if got, err := pty.GetsizeFull(b.program); err != nil || got.Rows != 9 || got.Cols != 40 {
+		t.Errorf("the program sees %+v, %v", got, err)
+	}
+	b.prints("\x1b[2J\x1b[99;1Hlowest\x1b]52;c;?\a\x1b[99Bx")
+	b.until("text", func() bool { return b.vt.line(8) == "lowestx" })
+	b.shows("ours")
+	b.types("ls\r\x03\x1b[A")
+	b.receives("ls\r\x03\x1b[A")
+	b.types("\x1d\x1d!")
+	b.receives("\x1d!")
+	b.types("\x1d?")
+	b.shows("close this help")
+	b.types("\x1d?")
+	b.shows("ours")
+	if b.s.Counts()[Clipboard] != 1 {
+		t.Errorf("counted %v", b.s.Counts().Map())
+	}
+	if bytes.Contains(b.seen, []byte("\x1b]52")) {
+		t.Error("the clipboard was asked for")
+	}
+}
+
+func allow(text string) Question {
+	return Question{Text: text, Keys: []Choice{{'y', "allow"}, {'n', "deny"}}}
+}
+
+// answers asks in the background.
+func (b *bench) asks(ctx context.Context, q Question) <-chan string {
+	out := make(chan string, 1)
+	go func() {
+		answer, ok, err := b.s.Ask(ctx, q)
+		out <- fmt.Sprint(answer, " ", ok, " ", err)
+	}()
+	return out
+}
+
+func (b *bench) expect(answer <-chan string, want string) {
+	b.t.Helper()
+	select {
+	case got := <-answer:
+		if got != want {
+			b.t.Fatalf("answer %q, want %q", got, want)
+		}
+	case <-time.After(10 * time.Second):
+		b.t.Fatalf("no answer, want %q", want)
+	}
+}
+
+func (b *bench) unanswered(answer <-chan string) {
+	b.t.Helper()
+	select {
+	case got := <-answer:
+		b.t.Fatalf("answered %q", got)
+	default:
+	}
+}
+
+// TestAskOnlyAnsweredByThePerson tries to answer with what is typed for the
+// program, what it prints, what its terminal replies, what is pasted and what
+// was typed before the question was there.
+func TestAskOnlyAnsweredByThePerson(t *testing.T) {
+	b := newBench(t, 10, 60, Options{})
+	b.shows("ours")
+	b.types("\x1d") // ahead of the question
+	b.shows("for help")
+	first := b.asks(t.Context(), allow("run make?"))
+	b.shows("for help")
+	b.until("asked", func() bool { b.s.desk.mu.Lock(); defer b.s.desk.mu.Unlock(); return len(b.s.desk.queue) == 1 })
+	b.types("y")
+	b.shows("run make?  ^] then: [y] allow [n] deny")
+	b.unanswered(first)
+	b.prints("\x1dy\x1b[6n\x1b[c\x05\x1bP$q\x1dy\x1b\\\x1b]0;\x1dy\a\x1b[21t\x1b[200~")
+	b.types("y\ryes\r\x1b[200~\x1dy\x1b[201~\x1b[M !\x1d\x1b]11;rgb:\x1dy\x1b\\\x1b[1;1R.")
+	b.receives("\x1b]11;rgb:\x1dy\x1b\\\x1b[1;1R.")
+	b.unanswered(first)
+	second := b.asks(t.Context(), allow("second"))
+	b.shows("(1 of 2) run make?")
+	b.types("\x1d\x1b[5;5R\x1b[Iy") // replies in between do not disturb
+	b.expect(first, "allow true <nil>")
+	b.shows("second")
+	b.types("\x1dx\x1dn")
+	b.expect(second, "deny true <nil>")
+	b.shows("ours")
+	if strings.Contains(string(b.got), "\x1b[200~") {
+		t.Error("a program that did not ask for them got marks of a paste")
+	}
+}
+
+// TestAskKeyboardProtocol: a program that switches the keyboard to sequences
+// does not hide the prefix key.
+func TestAskKeyboardProtocol(t *testing.T) {
+	b := newBench(t, 10, 60, Options{})
+	for _, keys := range []string{"\x1b[93;5uy", "\x1b[93;5:1u\x1b[93;5:3u\x1b[121u", "\x1b[27;5;93~y", "\x1b[93;69uy"} {
+		answer := b.asks(t.Context(), allow("run?"))
+		b.shows("run?")
+		b.types(keys)
+		b.expect(answer, "allow true <nil>")
+		b.shows("ours")
+	}
+	b.types("\x1b[93;1u\x1b[13;5u")
+	b.receives("\x1b[93;1u\x1b[13;5u")
+}
+
+// TestAskLong: a question that does not fit is answered only after its end was
+// shown.
+func TestAskLong(t *testing.T) {
+	b := newBench(t, 10, 60, Options{})
+	answer := b.asks(t.Context(), allow("run ls"+strings.Repeat(" ", 40)+"; rm -rf \u202e\n~"))
+	b.shows("1/")
+	for !strings.Contains(b.screenLast(), "deny") {
+		before := b.screenLast()
+		b.types("\x1dy")
+		b.until("next page", func() bool {
+			return b.last() != before && strings.Contains(b.last(), "space") && !strings.Contains(b.last(), "for help")
+		})
+		b.unanswered(answer)
+	}
+	b.mu.Lock()
+	if !bytes.Contains(b.seen, []byte(`\u202e`)) {
+		t.Error("the override is not shown")
+	}
+	b.mu.Unlock()
+	b.types("\x1dy")
+	b.expect(answer, "allow true <nil>")
+}
+
+func (b *bench) screenLast() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.last()
+}
+
+func TestAskEnds(t *testing.T) {
+	b := newBench(t, 10, 60, Options{})
+	ctx, cancel := context.WithCancel(t.Context())
+	answer := b.asks(ctx, allow("run?"))
+	b.shows("run?")
+	cancel()
+	b.expect(answer, " false <nil>")
+	b.shows("ours")
+	for _, q := range []Question{{Text: "x"}, {Text: "x", Keys: []Choice{{'?', "a"}}}, {Text: "x", Keys: []Choice{{'a', "a"}, {'a', "b"}}}, {Text: "x", Keys: []Choice{{'\r', "a"}}}} {
+		if _, ok, err := b.s.Ask(t.Context(), q); ok || !fault.Is(err, fault.Usage) {
+			t.Errorf("%v: %v, %v", q.Keys, ok, err)
+		}
+	}
+	answer = b.asks(t.Context(), allow("last?"))
+	b.shows("last?")
+	b.s.Close()
+	select {
+	case got := <-answer:
+		if !strings.HasPrefix(got, " false screen.ask") {
+			t.Errorf("answer %q", got)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the question outlives the screen")
+	}
+}
+
+// TestFlood: a program that prints without end and reads nothing leaves the
+// keys and the status line to the person.
+func TestFlood(t *testing.T) {
+	commands := make(chan byte, 1)
+	b := newBench(t, 10, 60, Options{Commands: func(key byte) { commands <- key }})
+	b.prints("\x1b[?2004h")
+	go func() {
+		text := []byte(strings.Repeat("y\x1b[2J\x1b[99;99Hy\r\n", 500))
+		for {
+			if _, err := b.program.Write(text); err != nil {
+				return
+			}
+		}
+	}()
+	b.until("output", func() bool { return len(b.seen) > 1<<16 })
+	answer := b.asks(t.Context(), allow("stop it?"))
+	b.shows("stop it?")
+	b.types("\x1dn")
+	b.expect(answer, "deny true <nil>")
+	b.types("\x1dk")
+	select {
+	case key := <-commands:
+		if key != 'k' {
+			t.Errorf("command %q", key)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the command was not heard")
+	}
+}
+
+func TestResize(t *testing.T) {
+	b := newBench(t, 10, 40, Options{})
+	b.shows("ours")
+	for _, to := range []size{{14, 50}, {7, 20}, {3, 30}, {12, 30}} {
+		b.mu.Lock()
+		b.vt.resize(to.rows, to.cols, to.rows-1)
+		b.mu.Unlock()
+		b.size(to.rows, to.cols)
+		syscall.Kill(os.Getpid(), syscall.SIGWINCH)
+		if to.rows < leastRows {
+			answer := b.asks(t.Context(), allow("small?"))
+			b.until("question", func() bool { return strings.Contains(strings.Join(b.lines(), "|"), "small?") })
+			b.prints("waits")
+			b.types("\x1dy")
+			b.expect(answer, "allow true <nil>")
+			b.until("output after the question", func() bool { return strings.Contains(strings.Join(b.lines(), "|"), "waits") })
+			continue
+		}
+		b.shows("ours")
+		b.prints("\x1b[99;1Hlow")
+		b.until("text above the row", func() bool { return strings.HasPrefix(b.vt.line(to.rows-2), "low") })
+		if got, err := pty.GetsizeFull(b.program); err != nil || int(got.Rows) != to.rows-1 || int(got.Cols) != to.cols {
+			t.Errorf("the program sees %+v, %v", got, err)
+		}
+	}
+}
+
+func (b *bench) lines() (all []string) {
+	for i := range b.vt.rows {
+		all = append(all, b.vt.line(i))
+	}
+	return all
+}
+
+// TestClose: whatever the program has switched on, the terminal is as it was.
+func TestClose(t *testing.T) {
+	for name, end := range map[string]func(b *bench, cancel func()) (fault.Kind, bool){
+		"close":   func(b *bench, _ func()) (fault.Kind, bool) { b.s.Close(); return 0, false },
+		"program": func(b *bench, _ func()) (fault.Kind, bool) { b.program.Close(); return 0, false },
+		"context": func(_ *bench, cancel func()) (fault.Kind, bool) { cancel(); return fault.Canceled, true },
+		"panic": func(b *bench, _ func()) (kind fault.Kind, fails bool) {
+			defer func() { _ = recover() }()
+			defer b.s.Close()
+			panic("a defect")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			terminal, tty := open(t)
+			b := &bench{t: t, terminal: terminal, tty: tty, vt: newVT(10, 40)}
+			b.news = sync.NewCond(&b.mu)
+			b.size(10, 40)
+			b.master, b.program = open(t)
+			before, err := term.GetState(int(tty.Fd()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			go b.emulate()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if b.s, err = Attach(ctx, real{b.master}, Options{In: tty, Out: tty, Status: func() string { return "ours" }}); err != nil {
+				t.Fatal(err)
+			}
+			b.prints("\x1b[?1049h\x1b[?1003h\x1b[?1006h\x1b[?25l\x1b[>1u\x1b[31m\x1b[2;5r\x1b[?2026hdone")
+			b.until("output", func() bool { return strings.Contains(strings.Join(b.lines(), ""), "done") })
+			kind, fails := end(b, cancel)
+			if err := b.s.Wait(); fails != (err != nil) || fails && !fault.Is(err, kind) {
+				t.Errorf("ended with %v", err)
+			}
+			after, err := term.GetState(int(tty.Fd()))
+			if err != nil || fmt.Sprintf("%+v", before) != fmt.Sprintf("%+v", after) {
+				t.Errorf("the terminal's mode was not restored: %v", err)
+			}
+			for _, want := range []string{"\x1b[?1049l", "\x1b[?1003l", "\x1b[?1006l", "\x1b[?25h", "\x1b[<1u", "\x1b[?2004l", "\x1b[?2026l", "\x1b[m", "\x1b[r", "\x1b[23;2t"} {
+				b.until(want, func() bool { return bytes.Contains(b.seen, []byte(want)) })
+			}
+			b.until("our row is gone", func() bool { return b.last() == "" })
+			if b.vt.bottom != 9 || b.vt.alt {
+				t.Error("margins or screen are left behind")
+			}
+		})
+	}
+}
+
+// TestHangup: when the person's terminal goes away Attach ends.
+func TestHangup(t *testing.T) {
+	b := newBench(t, 10, 40, Options{})
+	b.shows("ours")
+	b.terminal.Close()
+	if err := b.s.Wait(); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("ended with %v", err)
+	}
+}
+
+func TestAttachRefuses(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	_, tty := open(t)
+	master, _ := open(t)
+	for name, o := range map[string]Options{"pipes": {In: r, Out: w}, "nothing": {}, "output": {In: tty, Out: w}, "prefix": {In: tty, Out: tty, Prefix: 'a'}} {
+		if _, err := Attach(t.Context(), real{master}, o); !fault.Is(err, fault.Usage) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func FuzzKeys(f *testing.F) {
+	for _, s := range []string{"\x1b[200~\x1dy\x1b[201~", "\x1d\x1d", "\x1b[93;5uy", "\x1b]11;x\x1b\\", "\x1b[M\x1d\x1d\x1d", "\x1b", "\x1bO", "\x1b[1;2R", "\x1d\xc3\xa9"} {
+		f.Add([]byte(s), true)
+	}
+	f.Fuzz(func(t *testing.T, in []byte, wants bool) {
+		run := func(step int) (out []byte, commands []byte) {
+			k := keys{prefix: DefaultPrefix, forward: func(b []byte) { out = append(out, b...) }, armed: func() {}, command: func(c byte) { commands = append(commands, c) }, wants: func() bool { return wants }}
+			for rest := in; len(rest) > 0; {
+				n := min(step, len(rest))
+				k.feed(rest[:n])
+				rest = rest[n:]
+			}
+			k.release()
+			return out, commands
+		}
+		whole, did := run(len(in) + 1)
+		parts, didParts := run(1)
+		if !bytes.Equal(whole, parts) || !bytes.Equal(did, didParts) {
+			t.Fatalf("whole %q %q, in parts %q %q", whole, did, parts, didParts)
+		}
+		if n := bytes.Count(in, []byte{DefaultPrefix}) + bytes.Count(in, []byte("u")) + bytes.Count(in, []byte("~")); len(did) > n {
+			t.Fatalf("%d commands of %d prefixes", len(did), n)
+		}
+		if len(whole) > len(in) {
+			t.Fatalf("%q grew to %q", in, whole)
+		}
+	})
+}
+
+func TestFeederDoesNotBlock(t *testing.T) {
+	r, w := io.Pipe()
+	f := newFeeder(w)
+	for range 3 {
+		f.add(make([]byte, maxTyped))
+	}
+	if len(f.queue) != maxTyped {
+		t.Errorf("%d bytes are kept", len(f.queue))
+	}
+	go f.run()
+	if n, err := io.CopyN(io.Discard, r, maxTyped); n != maxTyped || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	f.stop()
+	r.CloseWithError(errors.New("done"))
+	if diff := cmp.Diff([]byte{}, f.queue); diff != "" {
+		t.Error(diff)
+	}
+}
