@@ -255,7 +255,7 @@ func (b *buffers) Get() []byte {
 	if p, ok := b.pool.Get().(*[]byte); ok {
 		return *p
 	}
-	return make([]byte, 32<<10)
+	return make([]byte, 64<<10)
 }
 
 // Put implements httputil.BufferPool.

@@ -17,6 +17,9 @@ const (
 // anything.
 const maxLine = 16 << 10
 
+// maxToken bounds a method; the longest one registered has 17 characters.
+const maxToken = 64
+
 // methods that may stand before a path without a version behind it (HTTP/0.9).
 var methods = map[string]bool{
 	"GET": true, "HEAD": true, "POST": true, "PUT": true, "DELETE": true, "OPTIONS": true,
@@ -45,30 +48,28 @@ func sniff(b []byte) proto {
 	}
 	// Servers skip empty lines, some blanks too, before a request.
 	line := bytes.TrimLeft(b, "\r\n\t ")
+	if skipped := len(b) - len(line); skipped > maxLine {
+		return protoHTTP
+	}
 	if len(line) == 0 {
-		if len(b) > maxLine {
-			return protoHTTP
-		}
 		return protoMore
 	}
 	token := bytes.IndexFunc(line, func(c rune) bool { return !tokenRune(c) })
-	if token == 0 || token < 0 && len(line) > 64 || token > 64 {
+	switch {
+	case token < 0 && len(line) <= maxToken:
+		return protoMore
+	case token <= 0, token > maxToken, !bytes.ContainsRune([]byte(" \t\r\n"), rune(line[token])):
 		return protoOther
 	}
-	if token < 0 {
+	end := bytes.IndexByte(line[:min(len(line), maxLine)], '\n')
+	switch {
+	case end >= 0:
+		return request(line[:token], bytes.ToUpper(line[token:end]))
+	case len(line) > maxLine:
+		return protoHTTP
+	default:
 		return protoMore
 	}
-	end := bytes.IndexByte(line, '\n')
-	if end < 0 {
-		if c := line[token]; c != ' ' && c != '\t' && c != '\r' {
-			return protoOther
-		}
-		if len(line) > maxLine {
-			return protoHTTP
-		}
-		return protoMore
-	}
-	return request(line[:token], bytes.ToUpper(line[token:end]))
 }
 
 // request tells whether a first line may be a request's.

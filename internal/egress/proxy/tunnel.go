@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -48,15 +49,9 @@ func (t *tunnel) abandon(err error) {
 // splice carries bytes both ways until both sides have ended, and closes the
 // connections. Between two TCP sockets the kernel does the copying.
 func (s *Server) splice(c *conn, t *tunnel) {
-	stop := make(chan struct{})
-	var stopping sync.WaitGroup
-	stopping.Go(func() {
-		select {
-		case <-s.ctx.Done():
-			abort(c.Conn)
-			abort(t.up)
-		case <-stop:
-		}
+	stop := context.AfterFunc(s.ctx, func() {
+		abort(c.Conn)
+		abort(t.up)
 	})
 	var last atomic.Int64 // when something last passed, in nanoseconds
 	last.Store(time.Now().UnixNano())
@@ -66,8 +61,7 @@ func (s *Server) splice(c *conn, t *tunnel) {
 	wg.Go(func() { up, upErr = s.pump(t.up, c.Conn, c.head, &last) })
 	down, downErr = s.pump(c.Conn, t.up, t.head, &last)
 	wg.Wait()
-	close(stop)
-	stopping.Wait()
+	stop()
 	_ = t.up.Close()
 	_ = c.Close()
 	t.passage.End(Stats{Up: up, Down: down, Addr: t.up.RemoteAddr().String(), Err: errors.Join(upErr, downErr)})
