@@ -39,6 +39,9 @@ func (s *Set) Commit(ctx context.Context, list []Change, o CommitOptions) (Resul
 		return Result{}, err
 	}
 	defer c.close()
+	if c.linked == nil {
+		c.linked = map[uint64]bool{}
+	}
 	if c.journal, err = s.openJournal(c.view); err != nil {
 		return Result{}, err
 	}
@@ -146,7 +149,9 @@ func (c *committer) run(ctx context.Context, list []Change) error {
 			}
 		}
 	}
-	return errors.Join(flush(), c.modes(made))
+	err := flush()
+	c.modes(made)
+	return err
 }
 
 func (c *committer) skip(path, reason string) {
@@ -318,7 +323,7 @@ func sentence(err error) string {
 
 // modes gives new directories the mode they were listed with, now that what
 // they hold is in place; deepest first.
-func (c *committer) modes(made []Change) error {
+func (c *committer) modes(made []Change) {
 	slices.Reverse(made)
 	for _, change := range made {
 		raw, _ := rawPath(change.Path)
@@ -332,5 +337,4 @@ func (c *committer) modes(made []Change) error {
 			c.skip(path.Clean(change.Path), "the directory is in place, but its mode could not be set: "+reason(err))
 		}
 	}
-	return nil
 }

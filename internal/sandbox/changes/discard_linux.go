@@ -52,8 +52,7 @@ func (s *Set) Discard(ctx context.Context, list []Change) error {
 
 // drop takes one path out of the session's tree, in one step.
 func (c *committer) drop(change Change, raw string) error {
-	st := &step{Change: change, raw: raw}
-	st.dir, st.name = split(raw)
+	dir, name := split(raw)
 	n := lookOrBad(c.src, raw, c.base == nil)
 	if n.typ == TypeDir && change.Kind == KindMode {
 		host, err := c.host.look(raw, false)
@@ -63,9 +62,9 @@ func (c *committer) drop(change Change, raw string) error {
 		c.touched[raw] = true
 		return chmod(c.src, raw, permissions(host))
 	}
-	c.touched[st.dir] = true
+	c.touched[dir] = true
 	if n.typ != "" {
-		if err := c.set.toTrash(c.src, st.dir, st.name); err != nil {
+		if err := c.set.toTrash(c.src, dir, name); err != nil {
 			return err
 		}
 	}

@@ -176,7 +176,7 @@ func (v *view) circumstances(ctx context.Context, raw string, p pair, c *Change)
 		c.Protected = "config beside HEAD: git takes the directory for a repository"
 	}
 	c.Conflict = v.conflict(ctx, raw, p)
-	c.Host = fingerprint(p.host)
+	c.Host = v.fingerprint(p.host)
 	if p.host.typ == TypeDir && (c.Kind == KindDeleted || c.Kind == KindReplaced) {
 		l := loss{view: v, began: v.set.meta.Started.UnixNano(), hash: sha256.New()}
 		if err := l.dir(ctx, raw); err != nil {
@@ -218,6 +218,7 @@ type loss struct {
 	newest    int64 // latest change, nanoseconds
 	began     int64
 	protected string
+	linked    []uint64 // files with several names
 	hash      hash.Hash
 }
 
@@ -238,11 +239,14 @@ func (l *loss) dir(ctx context.Context, dir string) error {
 		if n.bad != "" {
 			return errors.New(n.bad)
 		}
-		l.newest = max(l.newest, n.st.Ctim.Nano())
+		l.newest = max(l.newest, l.touched(n))
+		if n.typ == TypeFile && n.st.Nlink > 1 {
+			l.linked = append(l.linked, n.st.Ino)
+		}
 		if l.protected == "" {
 			l.protected = l.set.guard.match(raw, n.typ)
 		}
-		_, _ = fmt.Fprintf(l.hash, "%q %s\n", name, fingerprint(n))
+		_, _ = fmt.Fprintf(l.hash, "%q %s\n", name, l.fingerprint(n))
 		if n.typ != TypeDir {
 			l.files++
 			continue
@@ -254,15 +258,27 @@ func (l *loss) dir(ctx context.Context, dir string) error {
 	return nil
 }
 
+// touched tells when an entry of the host was last changed, in nanoseconds.
+func (v *view) touched(n node) int64 {
+	if n.typ == TypeFile && v.linked[n.st.Ino] {
+		return n.st.Mtim.Nano()
+	}
+	return n.st.Ctim.Nano()
+}
+
 // fingerprint identifies a state of an entry of the host, "" for none. That of
-// a directory says nothing of its entries.
-func fingerprint(n node) string {
+// a directory says nothing of its entries, that of a file with several names
+// nothing of their number.
+func (v *view) fingerprint(n node) string {
 	if n.typ == "" {
 		return ""
 	}
 	f := []int64{int64(n.st.Dev), int64(n.st.Ino), int64(n.st.Mode), int64(n.st.Uid), int64(n.st.Gid)}
 	if n.typ != TypeDir {
-		f = append(f, n.st.Size, n.st.Mtim.Nano(), n.st.Ctim.Nano())
+		f = append(f, n.st.Size, n.st.Mtim.Nano())
+		if n.st.Nlink == 1 && !v.linked[n.st.Ino] {
+			f = append(f, n.st.Ctim.Nano())
+		}
 	}
 	h := sha256.New()
 	_ = binary.Write(h, binary.LittleEndian, f)
@@ -278,10 +294,9 @@ func (v *view) conflict(ctx context.Context, raw string, p pair) string {
 	)
 	began := v.set.meta.Started.UnixNano()
 	if v.base == nil {
-		switch {
-		case p.host.typ == "" && p.up.original && p.up.typ != TypeDir:
-			return removed
-		case p.host.typ != "" && p.host.typ != TypeDir && p.host.st.Ctim.Nano() > began:
+		// A file that the host removed meanwhile looks like one that was added:
+		// the mark of its origin stays with a file that is only renamed.
+		if p.host.typ != "" && p.host.typ != TypeDir && v.touched(p.host) > began {
 			return changed
 		}
 		return ""

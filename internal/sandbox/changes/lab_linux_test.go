@@ -72,20 +72,20 @@ func newLab(t testing.TB, setup string) *lab {
 
 func (l *lab) begin() {
 	l.t.Helper()
-	l.tick()
 	var err error
 	l.set, err = Create(l.parent, Meta{Session: "s1", Agent: "a", Dir: l.dir})
 	must(l.t, err)
 	l.t.Cleanup(func() { _ = l.set.End() })
+	l.tick()
 }
 
-// tick waits until the clock of file times has moved, so that before and after
-// can be told.
+// tick waits until the clock of file times has passed this moment, so that
+// before and after can be told.
 func (l *lab) tick() {
-	var a, b unix.Timespec
-	must(l.t, unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &a))
-	for b = a; b == a; {
-		must(l.t, unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &b))
+	var now, file unix.Timespec
+	must(l.t, unix.ClockGettime(unix.CLOCK_REALTIME, &now))
+	for file.Nano() <= now.Nano() {
+		must(l.t, unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &file))
 	}
 }
 
@@ -215,7 +215,7 @@ func snapshot(t testing.TB, dir string) map[string]string {
 			out[rel] = "dir " + info.Mode().String()
 		case d.Type().IsRegular():
 			data, err := os.ReadFile(path)
-			out[rel] = fmt.Sprintf("file %s %x", info.Mode(), sha256.Sum256(data))
+			out[rel] = fmt.Sprintf("file %s %x", info.Mode()&^fs.ModeSticky, sha256.Sum256(data))
 			return err
 		default:
 			out[rel] = info.Mode().String()

@@ -245,18 +245,26 @@ func (p *placer) mkdir(st *step) error {
 // unmoved makes sure that the host still has what the Change was listed with.
 func (p *placer) unmoved(ctx context.Context, st *step) error {
 	host := lookOrBad(p.host, st.raw, false)
-	now := fingerprint(host)
-	if host.typ == TypeDir && st.Kind != KindMode {
+	now := p.fingerprint(host)
+	var linked []uint64
+	switch {
+	case host.typ == TypeDir && st.Kind != KindMode:
 		l := loss{view: p.view, hash: sha256.New()}
 		if err := l.dir(ctx, st.raw); err != nil {
 			return errors.Join(errStale, err)
 		}
 		now += "-" + hex.EncodeToString(l.hash.Sum(nil)[:16])
+		linked = l.linked
+	case host.typ == TypeFile && host.st.Nlink > 1:
+		linked = append(linked, host.st.Ino)
 	}
 	if now != st.Host {
 		return errStale
 	}
-	return nil
+	for _, ino := range linked {
+		p.linked[ino] = true
+	}
+	return p.journal.unlinks(linked)
 }
 
 // clear removes what is left under a step's temporary name: an entry that was

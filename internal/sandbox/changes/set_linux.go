@@ -37,14 +37,11 @@ func Create(parent string, m Meta) (*Set, error) {
 		return nil, fault.Wrap(op, fault.NotFound, err)
 	}
 	dir.close()
-	var now unix.Timespec
-	// The clock of file times: what changes later than this tick was changed
-	// during the session.
-	if err := unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &now); err != nil {
-		return nil, fault.Wrap(op, fault.Internal, err)
-	}
 	m.Version, m.State, m.Ended = metaVersion, StateOpen, time.Time{}
-	m.Device, m.Inode, m.Started = st.Dev, st.Ino, time.Unix(now.Unix()).UTC()
+	// File times come from a clock that runs up to a tick behind this one: no
+	// change of before looks like one of the session. Of after, those of the
+	// first milliseconds may be missed, when no sandbox has started yet.
+	m.Device, m.Inode, m.Started = st.Dev, st.Ino, time.Now().UTC()
 	if m.ID, err = makeStore(parent, m.Session); err != nil {
 		return nil, fault.Wrap(op, fault.Internal, err)
 	}

@@ -160,16 +160,11 @@ func (s *Set) openJournal(v *view) (*journal, error) {
 		return nil, fault.Wrap(op, fault.Internal, err)
 	}
 	j := &journal{file: f}
-	left, err := parseJournal(f)
-	if err != nil {
-		j.close()
-		return nil, &fault.Error{Op: op, Kind: fault.Corrupt, Public: "the journal of an earlier commit is damaged, so it is not known what it left behind; look for .sallyport-*~ in the directory, then discard the changes", Err: err}
-	}
 	if err := cutTorn(f); err != nil {
 		j.close()
 		return nil, fault.Wrap(op, fault.Internal, err)
 	}
-	if err := j.recover(v, left); err != nil {
+	if err := j.recover(v); err != nil {
 		j.close()
 		return nil, &fault.Error{Op: op, Kind: fault.Unavailable, Public: "what an earlier commit left behind could not be removed, so no new one begins; make the directory writable and try again", Err: err}
 	}
@@ -206,8 +201,8 @@ func cutTorn(f *os.File) error {
 	return err
 }
 
-func (j *journal) recover(v *view, left []entry) error {
-	for _, e := range left {
+func (j *journal) recover(v *view) error {
+	for _, e := range v.left {
 		raw, _ := rawPath(e.Path)
 		dir, _ := split(raw)
 		fd, err := v.host.open(dir, unix.O_RDONLY|unix.O_DIRECTORY)
@@ -222,10 +217,10 @@ func (j *journal) recover(v *view, left []entry) error {
 			return err
 		}
 	}
-	for i := range left {
-		left[i].Op = opDone
+	for i := range v.left {
+		v.left[i].Op = opDone
 	}
-	return j.write(left)
+	return j.write(v.left)
 }
 
 func (j *journal) write(entries []entry) error {
@@ -250,7 +245,7 @@ func (j *journal) intend(batch []*step) error {
 	var list []entry
 	for _, st := range batch {
 		if st.temp != "" {
-			list = append(list, entry{opIntent, st.Path, st.temp})
+			list = append(list, entry{Op: opIntent, Path: st.Path, Temp: st.temp})
 		}
 	}
 	if len(list) == 0 {
@@ -259,12 +254,21 @@ func (j *journal) intend(batch []*step) error {
 	return errors.Join(j.write(list), j.file.Sync())
 }
 
+// unlinks notes files that lose one of their names.
+func (j *journal) unlinks(inodes []uint64) error {
+	var list []entry
+	for _, ino := range inodes {
+		list = append(list, entry{Op: opLinked, Ino: ino})
+	}
+	return j.write(list)
+}
+
 // done need not be durable: what is not noted is looked for once more.
 func (j *journal) done(batch []*step) {
 	var list []entry
 	for _, st := range batch {
 		if st.temp != "" {
-			list = append(list, entry{opDone, st.Path, st.temp})
+			list = append(list, entry{Op: opDone, Path: st.Path, Temp: st.temp})
 		}
 	}
 	_ = j.write(list)

@@ -106,12 +106,11 @@ func absent(err error) bool {
 
 // node is what stands at one path of one tree.
 type node struct {
-	typ      string // one of the Type constants, typWhiteout, or "" for nothing
-	st       unix.Stat_t
-	target   string
-	opaque   bool   // a directory that hides the host's
-	original bool   // was copied up from the host
-	bad      string // why it can never be committed
+	typ    string // one of the Type constants, typWhiteout, or "" for nothing
+	st     unix.Stat_t
+	target string
+	opaque bool   // a directory that hides the host's
+	bad    string // why it can never be committed
 }
 
 const typWhiteout = "whiteout"
@@ -188,9 +187,7 @@ func (n *node) readMarks(fd int) error {
 		}
 		var value [1]byte
 		switch mark {
-		case "origin":
-			n.original = true
-		case "impure", "uuid", "nlink", "upper":
+		case "origin", "impure", "uuid", "nlink", "upper":
 		case "opaque":
 			if size, err := unix.Getxattr(proc, string(name), value[:]); err == nil && size == 1 && value[0] == 'y' {
 				n.opaque = n.typ == TypeDir

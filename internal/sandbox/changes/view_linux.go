@@ -1,6 +1,7 @@
 package changes
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,10 @@ type view struct {
 	src   tree  // upper or copy; its descriptor is -1 if the session left nothing
 	base  *base // copy mode only
 	names map[uint64]int
+	// linked are files of the host that lost one of several names to a commit,
+	// which changed their ctime: for them mtime counts instead.
+	linked map[uint64]bool
+	left   []entry // what a killed commit left on the host
 }
 
 // open opens both trees, after making sure that Dir is what it was.
@@ -36,11 +41,26 @@ func (s *Set) open(op string) (*view, error) {
 		v.close()
 		return nil, fault.New(op, fault.Conflict, "changes go to the directory they were made for, and another one stands at %s now; put the first back, or discard the changes", Visible(s.meta.Dir, false))
 	}
-	if err := v.openSource(op); err != nil {
+	if err := cmp.Or(v.readJournal(op), v.openSource(op)); err != nil {
 		v.close()
 		return nil, err
 	}
 	return v, nil
+}
+
+func (v *view) readJournal(op string) error {
+	f, err := os.OpenFile(filepath.Join(v.set.store, "journal"), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err == nil {
+		defer f.Close()
+		v.left, v.linked, err = parseJournal(f)
+	}
+	if err != nil {
+		return &fault.Error{Op: op, Kind: fault.Corrupt, Public: "the journal of an earlier commit is damaged, so it is not known what it left behind; look for .sallyport-*~ in the directory, then discard the changes", Err: err}
+	}
+	return nil
 }
 
 func (v *view) openSource(op string) error {
