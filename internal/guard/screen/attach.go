@@ -73,8 +73,6 @@ type Screen struct {
 	wg   sync.WaitGroup
 }
 
-type size struct{ rows, cols int }
-
 // Attach joins p to the terminal of o: what p prints is filtered and shown
 // above the status line, what is typed goes to p, but for the commands that
 // begin with the prefix key. It returns at once; Wait tells the end, which is

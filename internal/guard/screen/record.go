@@ -25,6 +25,9 @@ const (
 	closing    = 256                    // kept free for the closing notice
 )
 
+// size is that of a screen.
+type size struct{ rows, cols int }
+
 // RecorderOptions describe a recording.
 type RecorderOptions struct {
 	Title string // what was run; "" for none
