@@ -18,9 +18,6 @@ import (
 	"sallyport/internal/fault"
 )
 
-// DefaultPrefix is the key that begins a command of ours: Ctrl-].
-const DefaultPrefix = 0x1d
-
 // leastRows is the height from which a terminal has a status line.
 const leastRows = 5
 

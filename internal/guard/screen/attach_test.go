@@ -318,4 +318,3 @@ func TestAttachRefuses(t *testing.T) {
 		}
 	}
 }
-

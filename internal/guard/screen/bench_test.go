@@ -194,4 +194,3 @@ func (b *bench) receives(text string) {
 
 func (b *bench) types(keys string)  { io.WriteString(b.terminal, keys) }
 func (b *bench) prints(text string) { io.WriteString(b.program, text) }
-

@@ -7,6 +7,9 @@ import (
 	"time"
 )
 
+// DefaultPrefix is the key that begins a command of ours: Ctrl-].
+const DefaultPrefix = 0x1d
+
 // Marks that terminals put around what is pasted.
 const (
 	pasteBegin = "\x1b[200~"
