@@ -218,11 +218,8 @@ func TestVanishing(t *testing.T) {
 
 // TestCancel: a program that gives up ends its request's decision.
 func TestCancel(t *testing.T) {
-	w := newWorld(t, nil)
 	asked, gone := make(chan bool), make(chan error, 1)
-	w.cfg.Judge = nil
-	waiting := &waits{asked: asked, gone: gone}
-	w = newWorld(t, func(c *Config) { c.Judge = waiting })
+	w := newWorld(t, func(c *Config) { c.Judge = &waits{asked: asked, gone: gone} })
 	c := w.dial("198.18.0.1:80")
 	io.WriteString(c, "GET / HTTP/1.1\r\nHost: good.test\r\n\r\n")
 	<-asked

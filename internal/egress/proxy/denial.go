@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"io"
@@ -15,17 +14,11 @@ import (
 // DeniedHeader names the rule in an answer that refuses.
 const DeniedHeader = "X-Sallyport-Denied"
 
-// sayDenied answers a request that was refused, or whose destination cannot be
-// reached, in a form its program understands: one sentence, as JSON if that is
+// sayDenied answers a request that was refused or cannot be served, in a form its program understands: one sentence, as JSON if that is
 // what it prefers.
 func sayDenied(w http.ResponseWriter, r *http.Request, err error) {
 	status := statusOf(err)
 	text := fault.PublicText(err)
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		text = "the host's TLS certificate could not be verified; check the name, or add its authority to the run's roots"
-	} else if _, ok := errors.AsType[*fault.Error](err); !ok {
-		text = "the host broke off or answered with something that is no HTTP; try again or check its address"
-	}
 	h := w.Header()
 	clear(h)
 	if status == http.StatusForbidden {

@@ -31,6 +31,7 @@
 // protocols as bytes at LevelConnect, except on the ports of the web. Not
 // carried: HTTP/2 without TLS, upgrades to anything but WebSocket, CONNECT
 // through a further proxy, UDP. A WebSocket is bytes after its first request.
+// A program that closes its sending side has, in HTTP, given up.
 //
 // It imports egress for the spelling of hosts and fault; app wires it.
 package proxy

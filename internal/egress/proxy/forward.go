@@ -62,6 +62,7 @@ func (s *Server) pass(w http.ResponseWriter, r *http.Request, x *exchange) {
 		defer x.mu.Unlock()
 		x.addr = i.Conn.RemoteAddr().String()
 	}})
+	w.Header()["Content-Type"] = nil // none but the host's; net/http would guess
 	if s.credentialed(x.dest) {
 		w = quiet{w}
 	}
@@ -213,7 +214,16 @@ func (s *Server) incoming(resp *http.Response) error {
 // unreachable tells the program why there is no answer.
 func unreachable(w http.ResponseWriter, r *http.Request, err error) {
 	exchangeOf(r.Context()).fail(err)
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		err = broken("the host's TLS certificate could not be verified; check the name, or add its authority to the run's roots", err)
+	} else if _, ok := errors.AsType[*fault.Error](err); !ok {
+		err = broken("the host broke off or answered with something that is no HTTP; try again or check its address", err)
+	}
 	sayDenied(w, r, err)
+}
+
+func broken(public string, err error) error {
+	return &fault.Error{Op: "proxy.forward", Kind: fault.Unavailable, Public: public, Err: err}
 }
 
 // counted counts what is read and keeps the error that ends it early.

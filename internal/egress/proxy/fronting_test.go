@@ -212,10 +212,13 @@ func TestRelay(t *testing.T) {
 		if out := say(t, naive(t, to.(string)), text); !strings.Contains(out, "relayed") {
 			t.Fatalf("a naive proxy: %q", out)
 		}
-		for _, text := range []string{text, "CONNECT good.test:80 HTTP/1.1\r\nHost: good.test:80\r\nConnection: close\r\n\r\n", "GET http://evil.test/ HTTP/1.1\r\nHost: evil.test\r\n\r\n"} {
+		for text, rule := range map[string]string{
+			text: "http-form", "CONNECT good.test:80 HTTP/1.1\r\nHost: good.test:80\r\nConnection: close\r\n\r\n": "http-form",
+			"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n": "http-form", "GET http://evil.test/ HTTP/1.1\r\nHost: evil.test\r\n\r\n": "http-host",
+			"GET https://good.test/ HTTP/1.1\r\nHost: good.test\r\n\r\n": "http-host", "GET http://u:p@" + host + "/ HTTP/1.1\r\nHost: x\r\n\r\n": "http-form",
+		} {
 			c := w.dial(goal)
-			r := bufio.NewReader(c)
-			if got := exchangeOn(t, c, r, text); got.code != 403 {
+			if got := exchangeOn(t, c, bufio.NewReader(c), text); got.code != 403 || got.header.Get(DeniedHeader) != rule {
 				t.Errorf("%s %q: %+v", goal, text, got)
 			}
 		}

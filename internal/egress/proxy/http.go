@@ -68,7 +68,7 @@ func (s *Server) target(c *conn, r *http.Request) (Dest, string, error) {
 	if !c.tls && s.credentialed(d) {
 		return d, scheme, refuse("plain-http", "a credential is bound to %s, which is sent over TLS only; use https", d.hostport())
 	}
-	if r.ProtoMajor != 1 && !c.tls || r.Method == http.MethodConnect {
+	if r.Method == http.MethodConnect || r.Method == "PRI" {
 		return d, scheme, refuse("http-form", "HTTP/2 without TLS and CONNECT to a further proxy are not carried; use HTTP/1.1 or https to %s itself", d.hostport())
 	}
 	if err := sameHost(d, r, scheme, c.fixed); err != nil {

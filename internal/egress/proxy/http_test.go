@@ -107,7 +107,7 @@ func TestDeniedForms(t *testing.T) {
 	if said.Error.Type != "denied" || said.Error.Rule != "test.rule" || !strings.Contains(said.Error.Message, "ask the owner") {
 		t.Errorf("%+v", said)
 	}
-	if out := say(t, w.dial("198.18.0.2:80"), "GET / HTTP/1.1\r\nHost: evil.test\r\nConnection: close\r\n\r\n"); !strings.Contains(out, " 502 ") || strings.Contains(out, "/state") {
+	if out := say(t, w.dial("198.18.0.2:80"), "GET / HTTP/1.1\r\nHost: evil.test\r\nConnection: close\r\n\r\n"); !strings.Contains(out, " 502 ") || strings.Contains(out, "/state") || !strings.Contains(out, "an internal error occurred") {
 		t.Errorf("a defect tells %q", out)
 	}
 	if out := say(t, w.dial(""), "CONNECT good.test:443 HTTP/1.1\r\nHost: good.test:443\r\nConnection: close\r\n\r\n"); !strings.Contains(out, " 403 ") || !strings.Contains(out, "ask the owner") {
@@ -141,6 +141,9 @@ func TestHTTPForms(t *testing.T) {
 			rw.Header().Set("Link", "</a>; rel=preload")
 			rw.WriteHeader(http.StatusEarlyHints)
 			rw.WriteHeader(http.StatusNoContent)
+		case "/bare":
+			rw.Header()["Content-Type"] = nil
+			io.WriteString(rw, "<html>")
 		case "/head":
 			rw.Header().Set("Content-Length", "12345")
 		case "/redirect":
@@ -179,6 +182,9 @@ func TestHTTPForms(t *testing.T) {
 	req, _ = http.NewRequest("HEAD", "http://good.test/head", nil)
 	if a, err := do(t, cl, req); err != nil || a.header.Get("Content-Length") != "12345" {
 		t.Errorf("HEAD: %v %v", a, err)
+	}
+	if a, err := get(t, cl, "http://good.test/bare"); err != nil || a.body != "<html>" || len(a.header["Content-Type"]) > 0 {
+		t.Errorf("a type was made up: %+v %v", a, err)
 	}
 	if a, err := get(t, cl, "http://good.test/redirect"); err != nil || a.code != 302 || a.header.Get("Location") != "http://169.254.169.254/latest" {
 		t.Errorf("a redirect is the program's to follow: %v %v", a, err)
