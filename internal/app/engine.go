@@ -31,6 +31,7 @@ type engine struct {
 	models   *modelCalls
 	boxes    *sessions
 	targets  map[string]*wiredModel // by agent
+	plans    map[string]*outletPlan // by profile: its way out
 	single   bool                   // one agent: its console can answer
 	inFlight []store.InFlight       // what a dead process left behind
 	run      int64                  // id of this run
@@ -41,47 +42,71 @@ type engine struct {
 // the policy is an error before anything starts.
 func (a *App) newEngine(ctx context.Context, agents []*config.Agent, o RunOptions, consoles map[string]Console) (_ *engine, err error) {
 	e := &engine{
-		app: a, opts: o, models: newModelCalls(), targets: map[string]*wiredModel{},
+		app: a, opts: o, models: newModelCalls(), targets: map[string]*wiredModel{}, plans: map[string]*outletPlan{},
 		single: len(agents) == 1, now: time.Now,
 	}
 	if err := e.wireModels(agents); err != nil {
-		return nil, err
-	}
-	st, err := a.Store(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if e.store, err = a.newReadable(st); err != nil {
-		return nil, err
-	}
-	dir, err := factsDir(a.Paths.Home)
-	if err != nil {
-		return nil, err
-	}
-	e.boxes = newSessions(dir)
-	rules, err := a.Policy(agents...)
-	if err != nil {
 		return nil, err
 	}
 	var asker approval.Asker
 	if e.single && !o.Unattended {
 		asker = terminalAsker{consoles[agents[0].Username]}
 	}
-	people, _, err := a.People(ctx, asker)
-	if err != nil {
-		return nil, err
+	for _, ag := range agents {
+		if err := e.planOutlet(ctx, a.Config.Agent(ag.Username).Profile); err != nil {
+			return nil, err
+		}
 	}
-	e.gate, err = gate.New(gate.Config{
-		Ledger: e.store, Policy: rules, Approver: people, Now: e.now,
-		Executors: map[action.Kind]gate.Executor{
-			action.AgentSpawn: spawner{}, action.ModelCall: e.models,
-			action.SessionStart: startSession{e.boxes}, action.Exec: execScript{e.boxes},
-		},
-	})
-	if err != nil {
+	if err := e.wire(ctx, agents, asker); err != nil {
 		return nil, err
 	}
 	return e, e.begin(ctx, agents)
+}
+
+// wire makes the gate and what stands behind it.
+func (e *engine) wire(ctx context.Context, agents []*config.Agent, asker approval.Asker) error {
+	a := e.app
+	st, err := a.Store(ctx)
+	if err != nil {
+		return err
+	}
+	if e.store, err = a.newReadable(st); err != nil {
+		return err
+	}
+	dir, err := factsDir(a.Paths.Home)
+	if err != nil {
+		return err
+	}
+	rules, err := a.Policy(agents...)
+	if err != nil {
+		return err
+	}
+	people, _, err := a.People(ctx, asker)
+	if err != nil {
+		return err
+	}
+	e.boxes = newSessions(dir)
+	e.gate, err = gate.New(gate.Config{
+		Ledger: e.store, Policy: rules, Approver: newPatience(people, e.plans, a.profileOf), Now: e.now,
+		Executors: map[action.Kind]gate.Executor{
+			action.AgentSpawn: spawner{}, action.ModelCall: e.models,
+			action.SessionStart: startSession{e.boxes}, action.Exec: execScript{e.boxes},
+			action.NetConnect: opened{}, action.HTTPRequest: opened{}, action.SecretUse: released{},
+		},
+	})
+	e.boxes.net = &outlets{gate: e.gate, rules: rules, plans: e.plans, names: &grantedNames{grants: st.Grants, now: e.now}}
+	return err
+}
+
+// planOutlet prepares a profile's way out, if it has one.
+func (e *engine) planOutlet(ctx context.Context, profile string) error {
+	p, err := e.app.Config.Profile(profile)
+	if err != nil || p.View != sandbox.ViewWorkspace || p.Network.Offline() || e.plans[profile] != nil {
+		return err
+	}
+	plan, err := e.app.planOutlet(ctx, profile, p, e.now())
+	e.plans[profile] = plan
+	return err
 }
 
 // begin records the run and settles what dead processes left in flight.
@@ -220,7 +245,10 @@ func pauseOf(ag *config.Agent) *time.Duration {
 func (e *engine) boxSpec(ag *config.Agent, home string) (sandbox.Spec, error) {
 	cfg, paths := e.app.Config, e.app.Paths
 	set := cfg.Agent(ag.Username)
-	prof := cfg.Profiles[set.Profile]
+	prof, err := e.app.profile(set.Profile)
+	if err != nil {
+		return sandbox.Spec{}, err
+	}
 	for _, dir := range []string{home, paths.Reports} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return sandbox.Spec{}, &fault.Error{
@@ -229,22 +257,16 @@ func (e *engine) boxSpec(ag *config.Agent, home string) (sandbox.Spec, error) {
 			}
 		}
 	}
-	tier := sandbox.TierFull
-	if want := e.opts.RequireTier; want == "landlock" || want == "" && prof.RequiredTier == "landlock" {
-		tier = sandbox.TierLandlock
-	}
-	l := prof.Limits
 	spec := sandbox.Spec{
-		View: set.Profile, MinTier: tier, Home: home, Writable: []string{paths.Reports},
-		Masked: e.masked(), ReadOnly: cfg.ReadOnlyMode, Env: e.environment(ag, home),
-		Limits: sandbox.Limits{
-			Memory: l.Memory, Pids: l.PIDs, FileSize: l.FileSize, CPUSeconds: int64(l.CPUSeconds),
-			Wall: time.Duration(l.WallSeconds) * time.Second,
-		},
+		View: prof.View, MinTier: tierOf(e.opts.RequireTier, prof.RequiredTier), Home: home, Writable: []string{paths.Reports},
+		Masked: e.masked(), ReadOnly: cfg.ReadOnlyMode, Limits: limitsOf(prof.Limits), LocalSockets: prof.LocalSockets,
 	}
+	box := boxOf{app: e.app, profile: set.Profile, prof: prof, plan: e.plans[set.Profile], name: ag.Username, home: home, dir: home}
 	if spec.View == sandbox.ViewWorkspace {
-		spec.Workdir = home
+		spec.Workdir = home // an agent's home is its own: there is nothing to review
+		box.show(&spec)
 	}
+	spec.Env = box.environment("NAISYS_FOLDER="+paths.Naisys, "LANG=C.UTF-8", "TERM=dumb", "PAGER=cat", "TZ="+e.zone())
 	if f := e.opts.Fixture; f != nil {
 		spec.Replace, spec.Facts = f.Replace, f.Facts
 	}
@@ -263,15 +285,6 @@ func (e *engine) masked() []string {
 		}
 	}
 	return out
-}
-
-// environment is the payload's whole environment.
-func (e *engine) environment(ag *config.Agent, home string) []string {
-	return []string{
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-		"HOME=" + home, "USER=" + ag.Username, "LOGNAME=" + ag.Username, "SHELL=/bin/bash",
-		"NAISYS_FOLDER=" + e.app.Paths.Naisys, "LANG=C.UTF-8", "TERM=dumb", "PAGER=cat", "TZ=" + e.zone(),
-	}
 }
 
 // zone names the local time zone, so that an agent's dates are the operator's.

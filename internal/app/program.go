@@ -32,17 +32,17 @@ func locate(name, path, dir string, visible func(string) bool) (program, error) 
 		return p, err
 	}
 	for i := range maxInterpreters {
-		real, err := filepath.EvalSymlinks(file)
+		resolved, err := filepath.EvalSymlinks(file)
 		if err != nil {
 			return p, fault.Wrap("app.program", fault.NotFound, err)
 		}
 		if i == 0 {
-			p.Path = real
+			p.Path = resolved
 		}
-		if !visible(real) && !slices.ContainsFunc(p.Show, func(s string) bool { return within(real, s) }) {
-			p.Show = append(p.Show, packageOf(real))
+		if !visible(resolved) && !slices.ContainsFunc(p.Show, func(s string) bool { return within(resolved, s) }) {
+			p.Show = append(p.Show, packageOf(resolved))
 		}
-		next := interpreter(real)
+		next := interpreter(resolved)
 		if next == "" {
 			return p, nil
 		}
@@ -145,11 +145,11 @@ func pathInside(path string, visible func(string) bool) string {
 	out := []string{"/usr/local/bin", "/usr/bin", "/bin"}
 	var first []string
 	for _, d := range filepath.SplitList(path) {
-		real, err := filepath.EvalSymlinks(d)
-		if err != nil || !filepath.IsAbs(d) || slices.Contains(out, d) || slices.Contains(first, real) || !visible(real) {
+		resolved, err := filepath.EvalSymlinks(d)
+		if err != nil || !filepath.IsAbs(d) || slices.Contains(out, d) || slices.Contains(first, resolved) || !visible(resolved) {
 			continue
 		}
-		first = append(first, real)
+		first = append(first, resolved)
 	}
 	return strings.Join(append(first, out...), ":")
 }

@@ -3,6 +3,7 @@ package app
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -40,7 +41,7 @@ func (a *App) settings(agents []*config.Agent) (policy.Settings, error) {
 	}
 	s := policy.Settings{
 		ReadOnly: cfg.ReadOnlyMode, BlockedCommands: cfg.Security.BlockedCommands, AllowedPaths: cfg.Security.AllowedFilePaths,
-		Profiles: map[string]policy.Profile{}, Agents: map[string]policy.Agent{},
+		Profiles: map[string]policy.Profile{}, Agents: map[string]policy.Agent{}, Secrets: map[string]policy.Secret{},
 		Commands: func(script string) policy.Commands {
 			r := blocked.Read(script)
 			return policy.Commands{Programs: r.Programs, Blocked: r.Blocked, Unresolved: r.Unresolved, Findings: r.Findings}
@@ -55,9 +56,21 @@ func (a *App) settings(agents []*config.Agent) (policy.Settings, error) {
 		}
 		return l
 	}
-	for name, p := range cfg.Profiles {
+	for name := range cfg.Profiles {
+		p, err := cfg.Profile(name)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
 		exec, _ := cfg.ExecEnabled(name)
-		s.Profiles[name] = policy.Profile{Exec: exec, View: parse("profiles."+name+".view_label", p.ViewLabel), Writable: !cfg.ReadOnlyMode}
+		s.Profiles[name] = policy.Profile{
+			Exec: exec, View: parse("profiles."+name+".view_label", p.ViewLabel), Writable: !cfg.ReadOnlyMode,
+			Network: networkRules(name, p.Network, parse), Unlisted: p.Network.Unlisted,
+		}
+		for secret, b := range cfg.SecretsOf(p) {
+			bound := s.Secrets[secret]
+			s.Secrets[secret] = policy.Secret{Host: b.Host, Port: b.Port, Profiles: append(bound.Profiles, name)}
+		}
 	}
 	known := map[string]*config.Agent{}
 	for name := range cfg.Agents {
@@ -76,6 +89,19 @@ func (a *App) settings(agents []*config.Agent) (policy.Settings, error) {
 		errs = append(errs, err)
 	}
 	return s, errors.Join(errs...)
+}
+
+// networkRules gives policy a profile's rules about destinations.
+func networkRules(profile string, n config.Network, parse func(what, text string) label.Label) []policy.NetRule {
+	var out []policy.NetRule
+	for i, r := range n.Allow {
+		origin := fmt.Sprintf("profiles.%s.network.allow[%d]", profile, i)
+		out = append(out, policy.NetRule{
+			Host: r.Host, Ports: r.Ports, Methods: r.Methods, Paths: r.Paths, Programs: r.Programs, Origin: origin,
+			Clearance: parse(origin+".clearance", r.Clearance), Result: parse(origin+".label", r.Label),
+		})
+	}
+	return out
 }
 
 // modelSinks gives every configured model the clearance of its endpoint. Two

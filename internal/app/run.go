@@ -199,7 +199,7 @@ func (e *engine) specFor(ag *config.Agent) (agent.Spec, error) {
 		SpendLimit: e.models.limits[ag.Username], Protection: cfg.Protection(ag), Profile: set.Profile,
 		Home: home, Label: label.New(label.Public, label.Member, 0), Ceiling: clearance,
 		OutputTokens: cfg.ShellOutputTokens, CommandTimeout: timeout, InitialCommands: ag.InitialCommands,
-		MaxOutput: output, Operator: e.opts.Operator, SessionArgs: sessionArgs(box, timeout, output),
+		MaxOutput: output, Operator: e.opts.Operator, SessionArgs: sessionPlan{spec: box, shell: true, timeout: timeout, output: output}.args(),
 	}, nil
 }
 

@@ -12,9 +12,18 @@ import (
 	"sallyport/internal/sandbox"
 )
 
-// sessionArgs renders a sandbox's description as the arguments of
-// session.start: what is digested, decided and logged is what specOf reads back.
-func sessionArgs(spec sandbox.Spec, timeout time.Duration, output int) map[string]any {
+// sessionPlan is what session.start is asked to open.
+type sessionPlan struct {
+	spec    sandbox.Spec
+	shell   bool          // a shell for an agent's commands; else one program is run by exec
+	timeout time.Duration // of one command
+	output  int           // bytes of one command's output that are kept
+}
+
+// args renders the plan as the arguments of session.start: what is digested,
+// decided and logged is what planOf reads back.
+func (p sessionPlan) args() map[string]any {
+	spec := p.spec
 	replace := map[string]any{}
 	for view, host := range spec.Replace {
 		replace[view] = host
@@ -28,7 +37,7 @@ func sessionArgs(spec sandbox.Spec, timeout time.Duration, output int) map[strin
 	}
 	l := spec.Limits
 	return map[string]any{
-		"view": spec.View, "tier": spec.MinTier.String(), "read_only": spec.ReadOnly,
+		"view": spec.View, "tier": spec.MinTier.String(), "read_only": spec.ReadOnly, "shell": p.shell,
 		"network": spec.Network == sandbox.NetworkHandoff, "local_sockets": spec.LocalSockets,
 		"mounts": map[string]any{
 			"home": spec.Home, "workdir": spec.Workdir, "facts": spec.Facts,
@@ -39,18 +48,18 @@ func sessionArgs(spec sandbox.Spec, timeout time.Duration, output int) map[strin
 			"memory": l.Memory, "pids": int64(l.Pids), "file_size": l.FileSize, "cpu_seconds": l.CPUSeconds,
 			"wall_ms": l.Wall.Milliseconds(), "tmp": l.Tmp,
 			"cpu_percent": int64(l.CPUPercent), "disk": l.Disk, "disk_files": int64(l.DiskFiles),
-			"timeout_ms": timeout.Milliseconds(), "output_bytes": int64(output),
+			"timeout_ms": p.timeout.Milliseconds(), "output_bytes": int64(p.output),
 		},
 		"environment": texts(spec.Env),
 	}
 }
 
-// specOf reads session.start's arguments; anything missing or of another type
+// planOf reads session.start's arguments; anything missing or of another type
 // is an error.
-func specOf(args map[string]any) (spec sandbox.Spec, timeout time.Duration, output int, err error) {
+func planOf(args map[string]any) (sessionPlan, error) {
 	r := argReader{}
 	mounts, limits := r.object(args, "mounts"), r.object(args, "limits")
-	spec = sandbox.Spec{
+	spec := sandbox.Spec{
 		View: r.text(args, "view"), ReadOnly: r.flag(args, "read_only"), Env: r.list(args, "environment"),
 		Home: r.text(mounts, "home"), Workdir: r.text(mounts, "workdir"), Facts: r.text(mounts, "facts"),
 		Writable: r.list(mounts, "writable"), Masked: r.list(mounts, "masked"), Replace: map[string]string{},
@@ -77,9 +86,11 @@ func specOf(args map[string]any) (spec sandbox.Spec, timeout time.Duration, outp
 		spec.Network = sandbox.NetworkHandoff
 	}
 	spec.Mounts, spec.Overlays = r.mounts(mounts), r.overlays(mounts)
-	timeout = time.Duration(r.number(limits, "timeout_ms")) * time.Millisecond
-	output = int(r.number(limits, "output_bytes"))
-	return spec, timeout, output, fault.Wrap("app.session", fault.Usage, r.err)
+	p := sessionPlan{
+		spec: spec, shell: r.flag(args, "shell"),
+		timeout: time.Duration(r.number(limits, "timeout_ms")) * time.Millisecond, output: int(r.number(limits, "output_bytes")),
+	}
+	return p, fault.Wrap("app.session", fault.Usage, r.err)
 }
 
 // argReader reads typed arguments and keeps what was wrong.

@@ -27,20 +27,21 @@ func TestSessionArgsCarryTheWholeSpec(t *testing.T) {
 	made := map[string]bool{"Files": true} // the run's own certificates and the like, made by the executor
 	for _, v := range []reflect.Value{reflect.ValueOf(want), reflect.ValueOf(want.Limits)} {
 		for i := range v.NumField() {
-			if name := v.Type().Field(i).Name; v.Field(i).IsZero() && !made[name] {
-				t.Errorf("field %s is not filled here; carry it in sessionArgs", name)
+			if f := v.Type().Field(i); f.IsExported() && v.Field(i).IsZero() && !made[f.Name] {
+				t.Errorf("field %s is not filled here; carry it in the arguments", f.Name)
 			}
 		}
 	}
-	args := sessionArgs(want, 8*time.Second, 9)
+	plan := sessionPlan{spec: want, shell: true, timeout: 8 * time.Second, output: 9}
+	args := plan.args()
 	if _, err := action.Canonical(args); err != nil {
 		t.Fatalf("the arguments are no JSON: %v", err)
 	}
-	got, timeout, output, err := specOf(args)
-	if err != nil || timeout != 8*time.Second || output != 9 {
-		t.Fatalf("timeout %v, output %d, error %v", timeout, output, err)
+	got, err := planOf(args)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(plan, got, cmp.Exporter(func(reflect.Type) bool { return true })); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"sallyport/internal/gate"
 	"sallyport/internal/record"
 	"sallyport/internal/sandbox"
+	"sallyport/internal/sandbox/changes"
 	"sallyport/internal/sandbox/collect"
 	"sallyport/internal/store"
 )
@@ -27,6 +28,10 @@ type sessions struct {
 	mu   sync.Mutex
 	live map[string]*session
 	lost map[string]context.CancelCauseFunc // by agent: ends its run
+
+	net       *outlets
+	sets      map[string]*changes.Set // by store: made before the session that fills them
+	terminals map[string]attach       // by session: where its program is seen and typed to
 }
 
 // session is one live sandbox with its shell.
@@ -35,11 +40,16 @@ type session struct {
 	shell   *sandbox.Shell
 	timeout time.Duration
 	facts   string // directory of collected facts, removed at the end; "" for none
-	forget  func() // ends the collecting that still goes on; nil for none
+	outlet  *outlet
+	sets    []*changes.Set // where copy-on-write changes go
+	forget  func()         // ends the collecting that still goes on; nil for none
 }
 
 func newSessions(dir string) *sessions {
-	return &sessions{dir: dir, live: map[string]*session{}, lost: map[string]context.CancelCauseFunc{}}
+	return &sessions{
+		dir: dir, live: map[string]*session{}, lost: map[string]context.CancelCauseFunc{}, net: &outlets{},
+		sets: map[string]*changes.Set{}, terminals: map[string]attach{},
+	}
 }
 
 // start performs session.start; exec performs exec. They are two executors
@@ -56,11 +66,12 @@ func (s startSession) Perform(ctx context.Context, p *gate.Permit) (record.Resul
 	if err != nil {
 		return record.Result{}, err
 	}
-	spec, timeout, output, err := specOf(a.Args)
+	plan, err := planOf(a.Args)
 	if err != nil {
 		return record.Result{}, err
 	}
-	live := &session{timeout: timeout}
+	spec := plan.spec
+	live := &session{timeout: plan.timeout}
 	coverage := ""
 	if spec.View == sandbox.ViewAuditor && spec.Facts == "" {
 		if coverage, err = s.collect(ctx, live); err != nil {
@@ -68,7 +79,20 @@ func (s startSession) Perform(ctx context.Context, p *gate.Permit) (record.Resul
 		}
 		spec.Facts = live.facts
 	}
+	if spec.Network == sandbox.NetworkHandoff {
+		if spec.Files, err = s.net.files(a.Target); err != nil {
+			return record.Result{}, errors.Join(err, live.close())
+		}
+	}
 	if live.box, err = sandbox.Start(ctx, spec); err != nil {
+		return record.Result{}, errors.Join(err, live.close())
+	}
+	if spec.Network == sandbox.NetworkHandoff {
+		if live.outlet, err = s.net.open(ctx, a, live.box); err != nil {
+			return record.Result{}, errors.Join(err, live.close())
+		}
+	}
+	if err := s.began(live); err != nil {
 		return record.Result{}, errors.Join(err, live.close())
 	}
 	report := live.box.Report()
@@ -78,11 +102,11 @@ func (s startSession) Perform(ctx context.Context, p *gate.Permit) (record.Resul
 			"tier": report.Tier.String(), "not_promised": texts(report.NotPromised), "limits": texts(live.box.Limits()),
 		},
 	}
-	if spec.ReadOnly {
+	if spec.ReadOnly || !plan.shell {
 		s.put(a.Session, a.Agent, live)
 		return res, nil
 	}
-	if live.shell, err = live.box.Shell(ctx, sandbox.ShellOptions{OutputBytes: output, Timeout: timeout}); err != nil {
+	if live.shell, err = live.box.Shell(ctx, sandbox.ShellOptions{OutputBytes: plan.output, Timeout: plan.timeout}); err != nil {
 		return record.Result{}, errors.Join(err, live.close())
 	}
 	s.put(a.Session, a.Agent, live)
@@ -185,6 +209,12 @@ func (l *session) close() error {
 	if l.box != nil {
 		errs = append(errs, l.box.Close())
 	}
+	if l.outlet != nil {
+		l.outlet.close()
+	}
+	for _, set := range l.sets {
+		errs = append(errs, set.End())
+	}
 	if l.forget != nil {
 		l.forget()
 	}
@@ -200,6 +230,9 @@ func (s execScript) Perform(ctx context.Context, p *gate.Permit) (record.Result,
 	a, err := p.Take()
 	if err != nil {
 		return record.Result{}, err
+	}
+	if _, program := a.Args["argv"]; program {
+		return s.run(ctx, a)
 	}
 	live, ok := s.get(a.Target)
 	if !ok {

@@ -25,6 +25,7 @@ type commands struct {
 	globals
 
 	Run    runCmd    `cmd:"" group:"start" help:"Run an agent file, or a directory of them."`
+	Guard  guardCmd  `cmd:"" group:"start" help:"Run any program as an agent that nobody trusts."`
 	Init   initCmd   `cmd:"" group:"start" help:"Write a commented default configuration and the state directory."`
 	Config configCmd `cmd:"" group:"start" help:"Check, show or describe the configuration."`
 	Models modelsCmd `cmd:"" group:"start" help:"List model names, prices and what each may receive."`
@@ -33,6 +34,7 @@ type commands struct {
 	Status   statusCmd   `cmd:"" group:"watch" help:"Show what runs, what waits and how the log stands."`
 	Events   eventsCmd   `cmd:"" group:"watch" help:"Show what happened: asked, decided, done, said."`
 	Sessions sessionsCmd `cmd:"" group:"watch" help:"List sessions and show a whole one."`
+	Replay   replayCmd   `cmd:"" group:"watch" help:"Play what a guarded program showed."`
 	Reports  reportsCmd  `cmd:"" group:"watch" help:"List and show the security reports."`
 	Cost     costCmd     `cmd:"" group:"watch" help:"Sum what models cost."`
 	Logs     logsCmd     `cmd:"" group:"watch" help:"Show the readable log."`
@@ -44,6 +46,8 @@ type commands struct {
 	Grants    grantsCmd    `cmd:"" group:"steer" help:"List standing permissions."`
 	Grant     grantCmd     `cmd:"" group:"steer" help:"Give a standing permission."`
 	Revoke    revokeCmd    `cmd:"" group:"steer" help:"End a standing permission."`
+
+	Changes changesCmd `cmd:"" group:"steer" help:"Review, commit or discard what guarded programs wrote."`
 
 	Policy policyCmd `cmd:"" group:"prove" help:"Show, test and explain the rules."`
 	Verify verifyCmd `cmd:"" group:"prove" help:"Prove that the log, or an export of it, is complete and unchanged."`
@@ -103,6 +107,9 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		defer stop()
 	}
 	if err := parsed.Run(c); err != nil && out.failed == nil {
+		if p, ok := errors.AsType[programError](err); ok {
+			return p.code // it has said itself what there is to say
+		}
 		return c.fail(err)
 	}
 	return c.written(out)

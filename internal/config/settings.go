@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -111,3 +112,8 @@ func plainRemote(raw string) bool {
 	addr, err := netip.ParseAddr(u.Hostname())
 	return err != nil && u.Hostname() != "localhost" || err == nil && !addr.Unmap().IsLoopback()
 }
+
+var username = regexp.MustCompile(userRE)
+
+// ValidUsername tells whether a name can be an agent's.
+func ValidUsername(name string) bool { return username.MatchString(name) }

@@ -280,12 +280,31 @@ func refuse(rule, because string) record.Decision {
 	return record.Decision{Verdict: record.Deny, Rules: []string{rule}, Because: because, ResultLabel: label.Unlabelled}
 }
 
-func denied(in record.Intent) error {
-	rule := "default"
-	if len(in.Decision.Rules) > 0 {
-		rule = in.Decision.Rules[0]
+// Refusal is the error of an action that was judged and denied. It is of kind
+// fault.Denied and its public text names rule, cause and remedy.
+type Refusal struct {
+	Decision record.Decision
+	err      *fault.Error
+}
+
+// Error implements error.
+func (r *Refusal) Error() string { return r.err.Error() }
+
+// Unwrap gives the classified error.
+func (r *Refusal) Unwrap() error { return r.err }
+
+// Rule names the rule that decided.
+func (r *Refusal) Rule() string {
+	if len(r.Decision.Rules) == 0 {
+		return "default"
 	}
-	return fault.New("gate.decide", fault.Denied, "%s denied by %s: %s", in.Action.Kind, rule, in.Decision.Because)
+	return r.Decision.Rules[0]
+}
+
+func denied(in record.Intent) error {
+	r := &Refusal{Decision: in.Decision}
+	r.err = fault.New("gate.decide", fault.Denied, "%s denied by %s: %s", in.Action.Kind, r.Rule(), in.Decision.Because)
+	return r
 }
 
 func forkOf(a action.Action) (*record.Fork, error) {

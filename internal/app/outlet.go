@@ -1,0 +1,299 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"sallyport/internal/action"
+	"sallyport/internal/egress"
+	"sallyport/internal/egress/fakedns"
+	"sallyport/internal/egress/proxy"
+	"sallyport/internal/fault"
+	"sallyport/internal/gate"
+	"sallyport/internal/policy"
+	"sallyport/internal/principal"
+	"sallyport/internal/record"
+	"sallyport/internal/sandbox"
+)
+
+// outlet serves what one session's sandbox hands over: it answers its names
+// and carries its connections, each judged at the gate. It performs
+// net.connect, http.request and secret.use: they are opened when the payload
+// begins and settled when the bytes have passed.
+type outlet struct {
+	plan  *outletPlan
+	gate  *gate.Gate
+	rules *policy.Engine
+	who   action.Action // agent, session and context of everything that passes
+	box   *sandbox.Sandbox
+	tally *tally
+
+	cancel context.CancelFunc
+	served sync.WaitGroup
+	names  *grantedNames
+}
+
+// openOutlet begins to serve. The payload may already be running: until then
+// its connections wait.
+func openOutlet(ctx context.Context, plan *outletPlan, g *gate.Gate, rules *policy.Engine, who action.Action, box *sandbox.Sandbox, t *tally, names *grantedNames) (*outlet, error) {
+	hand := box.Handoff()
+	if hand == nil {
+		return nil, fault.New("app.outlet", fault.Unsupported, "the sandbox handed no connections over, so the network rules could not be kept; set network.off in the profile, or use tier full")
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	o := &outlet{plan: plan, gate: g, rules: rules, who: who, box: box, tally: t, cancel: cancel, names: names}
+	dns := fakedns.New(fakedns.Options{
+		Allowed: func(name string) bool {
+			return rules.NameAllowed(plan.profile, name) || names.has(ctx, who.Agent, name)
+		},
+		OnDenied: func(name string, missed int) { t.refuse("dns", name, "dns.unlisted", missed+1) },
+	})
+	server, err := proxy.New(proxy.Config{
+		Dial: plan.dial.DialContext, Level: o.level, Judge: o, Names: dns, Original: sandbox.OriginalDst, Program: o.program,
+		RootCAs: plan.roots, Authority: plan.authority, Credentials: o.credentials(),
+		OnRefused: func(d proxy.Dest, err error) { t.refuse("net.connect", hostPort(d), ruleOf(err), 1) },
+	})
+	if err != nil {
+		cancel()
+		return nil, fault.Wrap("app.outlet", fault.Internal, err)
+	}
+	o.served.Go(func() { _ = dns.Serve(ctx, hand.DNS, hand.DNSTCP) }) // the listeners end with the sandbox
+	o.served.Go(func() { _ = server.Serve(ctx, hand.TCP...) })
+	return o, nil
+}
+
+// close ends every connection and waits until each is settled.
+func (o *outlet) close() {
+	o.cancel()
+	o.served.Wait()
+}
+
+func (o *outlet) level(d proxy.Dest) proxy.Level {
+	if _, each := o.rules.NetworkLevel(o.plan.profile, d.Host, d.Port, d.Program); each {
+		return proxy.LevelRequest
+	}
+	return proxy.LevelConnect
+}
+
+func (o *outlet) program(peer, local netip.AddrPort) string {
+	p, ok := o.box.Program(peer, local)
+	if !ok {
+		return ""
+	}
+	return p.Exe
+}
+
+func hostPort(d proxy.Dest) string { return net.JoinHostPort(d.Host, strconv.Itoa(int(d.Port))) }
+
+func ruleOf(err error) string {
+	if r, ok := errors.AsType[proxy.Ruled](err); ok {
+		return r.Rule()
+	}
+	return fault.KindOf(err).String()
+}
+
+// act makes one action of this session's.
+func (o *outlet) act(kind action.Kind, target string, args map[string]any) action.Action {
+	a := o.who
+	a.Kind, a.Target, a.Args, a.Principal = kind, target, args, principal.ForAgent(a.Agent)
+	return a
+}
+
+// Connect implements proxy.Judge.
+func (o *outlet) Connect(ctx context.Context, d proxy.Dest) (proxy.Passage, error) {
+	return o.open(ctx, o.act(action.NetConnect, hostPort(d), map[string]any{
+		"host": d.Host, "port": strconv.Itoa(int(d.Port)), "program": d.Program,
+	}))
+}
+
+// Request implements proxy.Judge.
+func (o *outlet) Request(ctx context.Context, d proxy.Dest, r *proxy.RequestInfo) (proxy.Passage, error) {
+	return o.open(ctx, o.act(action.HTTPRequest, origin(r.Scheme, d.Host, d.Port)+r.Path, map[string]any{
+		"host": d.Host, "port": strconv.Itoa(int(d.Port)), "method": r.Method, "path": r.Path, "query": r.Query, "program": d.Program,
+	}))
+}
+
+// open passes an action through the gate; the passage settles it.
+func (o *outlet) open(ctx context.Context, a action.Action) (proxy.Passage, error) {
+	p, err := o.gate.Open(ctx, a)
+	if err == nil {
+		_, err = p.Take()
+	}
+	if err != nil {
+		o.tally.refuse(string(a.Kind), a.Target, ruleOf(err), 1)
+		return nil, err
+	}
+	o.tally.pass(a)
+	return &passage{gate: o.gate, permit: p, ctx: ctx}, nil
+}
+
+// passage is an opened action.
+type passage struct {
+	gate   *gate.Gate
+	permit *gate.Permit
+	ctx    context.Context
+}
+
+// End implements proxy.Passage.
+func (p *passage) End(s proxy.Stats) {
+	data := map[string]any{"bytes_up": s.Up, "bytes_down": s.Down, "address": s.Addr}
+	if s.Status != 0 {
+		data["status"] = int64(s.Status)
+	}
+	// What passed has passed: the ledger says so itself if it cannot write this.
+	_, _ = p.gate.Settle(context.WithoutCancel(p.ctx), p.permit, record.Result{Data: data}, s.Err)
+}
+
+// opened performs kinds that are opened and settled by what carries them.
+type opened struct{}
+
+// Perform refuses: nothing may do in one call what lasts.
+func (opened) Perform(_ context.Context, p *gate.Permit) (record.Result, error) {
+	_, err := p.Take()
+	return record.Result{}, errors.Join(err, fault.New("app.outlet", fault.Internal, "this action is opened, not done"))
+}
+
+// released performs secret.use: once its evidence is durable, the outlet puts
+// the value into the request it was judged for.
+type released struct{}
+
+// Perform implements gate.Executor.
+func (released) Perform(_ context.Context, p *gate.Permit) (record.Result, error) {
+	_, err := p.Take()
+	return record.Result{}, err
+}
+
+// credentials gives the secrets of the plan to the proxy, each use through the
+// gate.
+func (o *outlet) credentials() proxy.Credentials {
+	if o.plan.secrets == nil {
+		return nil
+	}
+	return secretUse{o}
+}
+
+type secretUse struct{ o *outlet }
+
+// Bound implements proxy.Credentials.
+func (u secretUse) Bound(host string, port uint16) bool { return u.o.plan.secrets.Bound(host, port) }
+
+// Outgoing implements proxy.Credentials.
+func (u secretUse) Outgoing(ctx context.Context, d proxy.Dest, tls bool, r *http.Request) error {
+	_, err := u.o.plan.secrets.Outgoing(ctx, d.Host, d.Port, tls, r, func(ctx context.Context, name, field string) error {
+		a := u.o.act(action.SecretUse, name, map[string]any{
+			"host": d.Host, "port": strconv.Itoa(int(d.Port)), "field": field, "program": d.Program,
+		})
+		if _, err := u.o.gate.Do(ctx, a); err != nil {
+			u.o.tally.refuse(string(a.Kind), name+" to "+hostPort(d), ruleOf(err), 1)
+			return err
+		}
+		u.o.tally.pass(a)
+		return nil
+	})
+	return err
+}
+
+// Incoming implements proxy.Credentials.
+func (u secretUse) Incoming(d proxy.Dest, resp *http.Response) error {
+	return u.o.plan.secrets.Incoming(d.Host, d.Port, resp)
+}
+
+// grantedNames tells which names a standing grant makes worth resolving. It
+// reads the grants at most twice a second, however many names are asked for.
+type grantedNames struct {
+	grants func(ctx context.Context, agent string, now time.Time) ([]record.Grant, error)
+	now    func() time.Time
+
+	mu    sync.Mutex
+	read  time.Time
+	hosts map[string]bool
+}
+
+func (g *grantedNames) has(ctx context.Context, agent, name string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := g.now()
+	if g.hosts == nil || now.Sub(g.read) >= 500*time.Millisecond || now.Before(g.read) {
+		g.hosts, g.read = map[string]bool{}, now
+		list, err := g.grants(ctx, agent, now)
+		if err != nil {
+			return false // what cannot be read permits nothing
+		}
+		for _, l := range list {
+			if host, ok := grantedHost(l); ok {
+				g.hosts[host] = true
+			}
+		}
+	}
+	return g.hosts[name]
+}
+
+// grantedHost gives the host that a grant's target names exactly.
+func grantedHost(g record.Grant) (string, bool) {
+	host := g.Target
+	switch g.Kind {
+	case action.NetConnect:
+	case action.HTTPRequest:
+		var ok bool
+		if host, ok = destinationOf(host); !ok {
+			return "", false
+		}
+	default:
+		return "", false
+	}
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	return egress.CanonicalHost(host)
+}
+
+// tally counts what a session asked of the network, for its summary and the
+// status line. It is no evidence.
+type tally struct {
+	changed func() // may be nil
+	mu      sync.Mutex
+	passed  map[action.Kind]int
+	refused map[refusedKey]int
+	last    refusedKey
+}
+
+type refusedKey struct{ Kind, Target, Rule string }
+
+// maxRefusals bounds how many different refusals are told apart.
+const maxRefusals = 200
+
+func newTally(changed func()) *tally {
+	return &tally{changed: changed, passed: map[action.Kind]int{}, refused: map[refusedKey]int{}}
+}
+
+func (t *tally) pass(a action.Action) {
+	t.mu.Lock()
+	t.passed[a.Kind]++
+	t.mu.Unlock()
+	t.tell()
+}
+
+func (t *tally) refuse(kind, target, rule string, n int) {
+	k := refusedKey{kind, target, rule}
+	t.mu.Lock()
+	if _, known := t.refused[k]; !known && len(t.refused) >= maxRefusals {
+		k.Target = fmt.Sprintf("(more than %d others)", maxRefusals)
+	}
+	t.refused[k] += n
+	t.last = refusedKey{kind, target, rule}
+	t.mu.Unlock()
+	t.tell()
+}
+
+func (t *tally) tell() {
+	if t.changed != nil {
+		t.changed()
+	}
+}

@@ -1,0 +1,243 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/term"
+
+	"sallyport/internal/action"
+	"sallyport/internal/approval"
+	"sallyport/internal/fault"
+	"sallyport/internal/guard/screen"
+	"sallyport/internal/record"
+	"sallyport/internal/sandbox"
+)
+
+// seat is where the person sits who runs a program under guard: at a terminal,
+// whose last row is ours, or behind pipes.
+type seat struct {
+	g        *guarded
+	tty      bool
+	notices  chan struct{}
+	attached chan struct{} // closed when screen is set
+	screen   *screen.Screen
+	recorder *screen.Recorder
+	file     *os.File               // of the transcript; nil when none is kept
+	said     atomic.Pointer[string] // what the last key command did, for the status line
+}
+
+func (g *guarded) newSeat() (*seat, error) {
+	o := g.opts
+	s := &seat{
+		g: g, notices: make(chan struct{}, 1), attached: make(chan struct{}),
+		tty: o.In != nil && o.Out != nil && term.IsTerminal(int(o.In.Fd())) && term.IsTerminal(int(o.Out.Fd())),
+	}
+	if !s.tty || o.NoTranscript {
+		return s, nil
+	}
+	dir := g.app.transcriptsDir()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fault.Wrap("app.transcript", fault.Unavailable, err)
+	}
+	var err error
+	s.file, err = os.OpenFile(filepath.Join(dir, g.session+castSuffix), os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fault.Wrap("app.transcript", fault.Unavailable, err)
+	}
+	s.recorder = screen.NewRecorder(s.file, screen.RecorderOptions{Title: g.name, Scrub: func(b []byte) []byte { return g.plan.scrub(b) }})
+	return s, nil
+}
+
+// size implements attach. The screen takes one row for itself once it is there.
+func (s *seat) size() *sandbox.WinSize {
+	if !s.tty {
+		return nil
+	}
+	cols, rows, err := term.GetSize(int(s.g.opts.Out.Fd()))
+	if err != nil || rows <= 0 || cols <= 0 {
+		rows, cols = 24, 80
+	}
+	return &sandbox.WinSize{Rows: uint16(min(rows, 1<<15)), Cols: uint16(min(cols, 1<<15))}
+}
+
+// master lets a screen resize a program.
+type master struct {
+	io.ReadWriter
+	p *sandbox.Process
+}
+
+// Resize implements screen.Program.
+func (m master) Resize(rows, cols uint16) error {
+	return m.p.Resize(sandbox.WinSize{Rows: rows, Cols: cols})
+}
+
+// serve implements attach.
+func (s *seat) serve(ctx context.Context, p *sandbox.Process) error {
+	o := s.g.opts
+	if !s.tty {
+		return screen.Relay(ctx, o.In, o.Out, o.Err, screen.Pipes{In: p.Stdin, Out: p.Stdout, Err: p.Stderr})
+	}
+	scr, err := screen.Attach(ctx, master{p.Terminal, p}, screen.Options{
+		In: o.In, Out: o.Out, Recorder: s.recorder, Status: s.status, Notices: s.notices, Commands: s.command, Color: o.Color,
+	})
+	if err != nil {
+		return err
+	}
+	s.screen = scr
+	close(s.attached)
+	err = scr.Wait()
+	return errors.Join(err, scr.Close())
+}
+
+// changed asks for the status line to be drawn again.
+func (s *seat) changed() {
+	select {
+	case s.notices <- struct{}{}:
+	default: // one is on its way
+	}
+}
+
+// status is the status line's text: who runs, how confined, what was refused.
+func (s *seat) status() string {
+	g := s.g
+	line := fmt.Sprintf(" %s, tier %s", g.name, g.sum.Tier)
+	passed, refused := g.tally.counts()
+	if passed > 0 {
+		line += fmt.Sprintf(", %d out", passed)
+	}
+	if refused > 0 {
+		line += fmt.Sprintf(", %d refused", refused)
+		if dest, ok := g.tally.lastRefused(); ok {
+			line += fmt.Sprintf(": %s (Ctrl-] a allows it for 1h)", dest)
+		}
+	}
+	if said := s.said.Load(); said != nil {
+		line += "; " + *said
+	}
+	return line + "   Ctrl-] ? help"
+}
+
+// allowFor is how long a destination stays permitted that a key allowed.
+const allowFor = time.Hour
+
+// command obeys a key after the prefix: a permits the destination that was
+// refused last, k ends the program.
+func (s *seat) command(key byte) {
+	said := ""
+	switch key {
+	case 'a':
+		dest, ok := s.g.tally.lastRefused()
+		if !ok {
+			said = "nothing was refused"
+			break
+		}
+		said = dest + " is allowed for 1h, try again"
+		if _, err := s.g.app.GrantDestination(context.Background(), s.g.name, dest, allowFor, "allowed at the terminal of guard"); err != nil {
+			said = fault.PublicText(err)
+		}
+	case 'k':
+		said = "ending"
+		s.g.engine.boxes.kill(s.g.session)
+	default:
+		said = "a allows what was refused last, k ends the program"
+	}
+	s.said.Store(&said)
+	s.changed()
+}
+
+// asker puts questions on the status line; nil where nobody can be asked.
+func (s *seat) asker() approval.Asker {
+	if !s.tty || s.g.opts.Unattended {
+		return nil
+	}
+	return seatAsker{s}
+}
+
+type seatAsker struct{ s *seat }
+
+// Ask implements approval.Asker. The question is the whole rendered one; the
+// answer is a key that neither the program nor what was typed for it can press.
+func (a seatAsker) Ask(ctx context.Context, row record.AskRow, _ string) (answer, answered bool, err error) {
+	select {
+	case <-a.s.attached:
+	case <-ctx.Done():
+		return false, false, nil
+	}
+	got, answered, err := a.s.screen.Ask(ctx, screen.Question{
+		Text: questionOf(row),
+		Keys: []screen.Choice{{Key: 'y', Label: "allow once"}, {Key: 'h', Label: "allow 1h"}, {Key: 'n', Label: "deny"}},
+	})
+	if err != nil || !answered {
+		return false, false, err
+	}
+	if got == "allow 1h" {
+		dest, ok := row.Target, row.Kind == action.NetConnect
+		if row.Kind == action.HTTPRequest {
+			dest, ok = destinationOf(row.Target)
+		}
+		if ok {
+			if _, err := a.s.g.app.GrantDestination(ctx, row.Agent, dest, allowFor, "allowed at the terminal of guard"); err != nil {
+				return false, false, err
+			}
+		}
+	}
+	return got != "deny", true, nil
+}
+
+// questionOf is short enough for one row where the target is: why it is asked
+// is said at length in the log and by `sallyport approvals`.
+func questionOf(row record.AskRow) string {
+	switch row.Kind {
+	case action.NetConnect:
+		return "connect to " + row.Target + "?"
+	case action.HTTPRequest:
+		return "request " + row.Target + "?"
+	default:
+		return fmt.Sprintf("%s %s? %s", row.Kind, row.Target, row.Because)
+	}
+}
+
+// close ends the recording.
+func (s *seat) close() error {
+	if s.recorder == nil {
+		return nil
+	}
+	return errors.Join(s.recorder.Close(), s.file.Close())
+}
+
+func (s *seat) transcript() string {
+	if s.file == nil {
+		return ""
+	}
+	return s.file.Name()
+}
+
+// counts gives what passed and what was refused.
+func (t *tally) counts() (passed, refused int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, n := range t.passed {
+		passed += n
+	}
+	for _, n := range t.refused {
+		refused += n
+	}
+	return passed, refused
+}
+
+// kill ends a session's processes at once.
+func (s *sessions) kill(id string) {
+	s.mu.Lock()
+	live := s.live[id]
+	s.mu.Unlock()
+	if live != nil {
+		live.box.Kill()
+	}
+}
