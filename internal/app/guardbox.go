@@ -1,9 +1,7 @@
 package app
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -172,52 +170,6 @@ func (b *boxOf) visible(path string) bool {
 		}
 	}
 	return within(path, b.dir)
-}
-
-// seedHome copies what the profile takes from the operator's home, once for
-// each run; what the agent made of an earlier copy is replaced.
-func (g *guarded) seedHome() error {
-	if err := os.MkdirAll(g.home, 0o700); err != nil {
-		return &fault.Error{Op: "app.home", Kind: fault.Unavailable, Err: err, Public: g.home + " cannot be created; check its permissions"}
-	}
-	// The private home was written by an agent: nothing outside it is reached
-	// through a link it left there.
-	root, err := os.OpenRoot(g.home)
-	if err != nil {
-		return fault.Wrap("app.home", fault.Unavailable, err)
-	}
-	defer func() { _ = root.Close() }()
-	var errs []error
-	for _, f := range g.prof.Home {
-		text, err := readSmall(filepath.Join(g.userHome, f.Path))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err == nil {
-			err = errors.Join(root.MkdirAll(filepath.Dir(f.Path), 0o700), root.RemoveAll(f.Path))
-		}
-		if err == nil {
-			err = root.WriteFile(f.Path, text, 0o600)
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", f.Path, err))
-		}
-	}
-	return fault.Wrap("app.home", fault.Unavailable, errors.Join(errs...))
-}
-
-// maxSeed bounds a file taken from the operator's home.
-const maxSeed = 1 << 20
-
-func readSmall(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > maxSeed {
-		return nil, fmt.Errorf("%s is no regular file of at most 1 MiB", path)
-	}
-	return os.ReadFile(path)
 }
 
 // environment is the payload's whole environment: nothing of the operator's but

@@ -1,0 +1,98 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"sallyport/internal/fault"
+)
+
+// The bounds of what is taken from the operator's home.
+const (
+	maxSeed  = 1 << 20 // bytes of one file
+	maxSeeds = 500     // files
+)
+
+// seedHome makes the private home and copies into it what the profile takes
+// from the operator's, for each run anew: what the agent made of an earlier copy
+// is replaced. The home was written by an agent, so nothing outside it is
+// reached through a link that was left there.
+func (g *guarded) seedHome() error {
+	if err := os.MkdirAll(g.home, 0o700); err != nil {
+		return &fault.Error{Op: "app.home", Kind: fault.Unavailable, Err: err, Public: g.home + " cannot be created; check its permissions"}
+	}
+	root, err := os.OpenRoot(g.home)
+	if err != nil {
+		return fault.Wrap("app.home", fault.Unavailable, err)
+	}
+	defer func() { _ = root.Close() }() // nothing is written through it
+	var errs []error
+	left := maxSeeds
+	for _, f := range g.prof.Home {
+		if err := seed(root, filepath.Join(g.userHome, f.Path), f.Path, &left); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", f.Path, err))
+		}
+	}
+	// A directory that a variable promises has to be there.
+	for _, kv := range g.environment() {
+		name, value, _ := strings.Cut(kv, "=")
+		rel, err := filepath.Rel(g.home, value)
+		if !strings.HasSuffix(name, "_HOME") && !strings.HasSuffix(name, "_DIR") || err != nil || rel == "." || !filepath.IsLocal(rel) {
+			continue
+		}
+		errs = append(errs, root.MkdirAll(rel, 0o700))
+	}
+	return fault.Wrap("app.home", fault.Unavailable, errors.Join(errs...))
+}
+
+// seed copies a file, or the files of a directory, into the private home. What
+// is absent, too large or no regular file is left out: links beneath a directory
+// could lead anywhere.
+func seed(root *os.Root, from, to string, left *int) error {
+	info, err := os.Stat(from)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := root.RemoveAll(to); err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return seedFile(root, from, to, info, left)
+	}
+	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		return seedFile(root, path, filepath.Join(to, rel), info, left)
+	})
+}
+
+func seedFile(root *os.Root, from, to string, info fs.FileInfo, left *int) error {
+	if !info.Mode().IsRegular() || info.Size() > maxSeed || *left == 0 {
+		return nil
+	}
+	*left--
+	text, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	if err := root.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return err
+	}
+	return root.WriteFile(to, text, 0o600)
+}
