@@ -17,7 +17,7 @@ import (
 
 // How much is flushed to the disk together.
 const (
-	batchSteps = 512
+	batchSteps = 1024
 	batchBytes = 64 << 20
 )
 
@@ -61,7 +61,8 @@ type committer struct {
 	journal *journal
 	result  Result
 	touched map[string]bool // directories of the session's tree that may be empty now
-	placer  *placer         // of the batch that is being gathered
+	batch   batch
+	placer  *placer // of the batch
 }
 
 // step is one Change on its way.
@@ -104,30 +105,19 @@ func inOrder(list []Change) []Change {
 }
 
 func (c *committer) run(ctx context.Context, list []Change) error {
-	var (
-		batch []*step
-		size  int64
-		made  []Change // new directories that get their mode when they are full
-		seen  = map[string]bool{}
-	)
-	flush := func() error {
-		err := c.flush(ctx, batch)
-		batch, size = nil, 0
-		return err
-	}
+	var made []Change // new directories that get their mode when they are full
+	seen := map[string]bool{}
 	for _, change := range list {
 		if err := ctx.Err(); err != nil {
-			return errors.Join(fault.Wrap(c.op, fault.Canceled, err), flush())
+			return errors.Join(fault.Wrap(c.op, fault.Canceled, err), c.flush(ctx))
 		}
 		if seen[change.Path] {
 			c.skip(change.Path, "it was given twice; the first one counts")
 			continue
 		}
 		seen[change.Path] = true
-		// Where a directory goes or is replaced, nothing else waits.
-		alone := change.OldType == TypeDir || change.Type == TypeDir && change.Kind != KindAdded
-		if alone || len(batch) == batchSteps || size > batchBytes {
-			if err := flush(); err != nil {
+		if c.batch.full(change) {
+			if err := c.flush(ctx); err != nil {
 				return err
 			}
 		}
@@ -135,23 +125,43 @@ func (c *committer) run(ctx context.Context, list []Change) error {
 		if !ok {
 			continue
 		}
-		batch, size = append(batch, st), size+st.Size
-		if st.Type == TypeDir && (st.Kind == KindAdded || st.Kind == KindReplaced) {
-			made = append(made, change)
+		c.batch.add(st)
+		if st.Type != TypeDir {
+			continue
 		}
-		if st.Type == TypeDir && st.Kind == KindAdded {
+		if st.Kind == KindAdded {
 			// It must stand before what is in it is looked at.
 			st.err, st.placed = c.batchPlacer().mkdir(st), true
 		}
-		if alone {
-			if err := flush(); err != nil {
-				return err
-			}
+		if st.Kind != KindMode && st.Kind != KindDeleted {
+			made = append(made, change)
 		}
 	}
-	err := flush()
+	err := c.flush(ctx)
 	c.modes(made)
 	return err
+}
+
+// batch is what becomes durable together.
+type batch struct {
+	steps []*step
+	size  int64
+	alone bool
+}
+
+func (b *batch) add(st *step) {
+	b.steps, b.size, b.alone = append(b.steps, st), b.size+st.Size, alone(st.Change)
+}
+
+// full tells that a Change has to wait for the next batch.
+func (b *batch) full(next Change) bool {
+	return b.alone || alone(next) || len(b.steps) == batchSteps || b.size > batchBytes
+}
+
+// alone tells that nothing waits beside a Change: a directory goes, is replaced,
+// or takes rights away.
+func alone(c Change) bool {
+	return c.OldType == TypeDir || c.Type == TypeDir && c.Kind != KindAdded
 }
 
 func (c *committer) skip(path, reason string) {
@@ -222,8 +232,9 @@ func (c *committer) carriedOut(ctx context.Context, st *step) bool {
 // flush carries out a batch: what is new is written beside its place and made
 // durable, then put in place, then that is made durable, and only then does the
 // session's tree lose it.
-func (c *committer) flush(ctx context.Context, batch []*step) error {
-	if len(batch) == 0 {
+func (c *committer) flush(ctx context.Context) error {
+	batch := c.batch.steps
+	if c.batch.steps, c.batch.size, c.batch.alone = nil, 0, false; len(batch) == 0 {
 		return nil
 	}
 	p := c.batchPlacer()

@@ -17,8 +17,17 @@ func TestParseMeta(t *testing.T) {
 		t.Fatalf("%+v, %v", m, err)
 	}
 	for _, swap := range [][2]string{
-		{`"version":1`, `"version":2`}, {`"version":1`, `"version":1,"more":1`}, {`"id":"s1"`, `"id":"../x"`}, {`/p/x`, `/p/../x`}, {`/p/x`, `x`},
-		{`/p/x`, `/`}, {`overlay`, `magic`}, {`"inode":2`, `"inode":0`}, {`"state":"open"}`, `"state":"ajar"}`}, {`"open"}`, `"open"}{}`}, {`"2026`, `"x`},
+		{`"version":1`, `"version":2`},
+		{`"version":1`, `"version":1,"more":1`},
+		{`"id":"s1"`, `"id":"../x"`},
+		{`/p/x`, `/p/../x`},
+		{`/p/x`, `x`},
+		{`/p/x`, `/`},
+		{`overlay`, `magic`},
+		{`"inode":2`, `"inode":0`},
+		{`"state":"open"}`, `"state":"ajar"}`},
+		{`"open"}`, `"open"}{}`},
+		{`"2026`, `"x`},
 		{`"agent":"a"`, `"agent":"` + strings.Repeat("a", maxMeta) + `"`},
 	} {
 		if m, err := parseMeta([]byte(strings.Replace(goodMeta, swap[0], swap[1], 1))); err == nil {
