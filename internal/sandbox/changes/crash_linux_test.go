@@ -26,16 +26,16 @@ for i in $(seq 60); do head -c 30000 /dev/zero | tr '\0' n > d$((i%7))/f$i; done
 for i in $(seq 40); do mkdir -p n$((i%5))/m; head -c 10000 /dev/zero | tr '\0' n > n$((i%5))/m/g$i; done
 rm -r gone; rm -r swap; echo file > swap; rm back; mkdir back; echo in > back/in
 rm -r d3; mkdir d3; echo only > d3/x; ln -s d3/x link; chmod 700 d1; chmod 600 d2/f2`
-	twin := newLab(t, setup)
+	twin := newLabIn(t, memory(), setup)
 	twin.sh(twin.dir, script)
 	want := snapshot(t, twin.dir)
 	kills := 0
-	for round := range 4 {
-		l := newLab(t, setup)
+	for round := range 10 {
+		l := newLabIn(t, memory(), setup)
 		before := snapshot(t, l.dir)
 		l.run(script)
 		for range 3 {
-			if killed(t, l.parent, time.Duration(rand.IntN(60_000))*time.Microsecond) {
+			if killed(t, l.parent, time.Duration(rand.IntN(40_000))*time.Microsecond) {
 				break
 			}
 			kills++
@@ -56,7 +56,7 @@ rm -r d3; mkdir d3; echo only > d3/x; ln -s d3/x link; chmod 700 d1; chmod 600 d
 			t.Fatalf("round %d (-want +got):\n%s", round, d)
 		}
 	}
-	if kills < 4 {
+	if kills < 10 {
 		t.Errorf("only %d kills in the middle: the test proves little", kills)
 	}
 	t.Logf("%d kills", kills)

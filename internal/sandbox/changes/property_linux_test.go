@@ -35,7 +35,7 @@ func operations(t *rapid.T) string {
 func TestAnySequence(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		setup, script := operations(rt), operations(rt)
-		l, twin := newLab(t, setup), newLab(t, setup)
+		l, twin := newLabIn(t, memory(), setup), newLabIn(t, memory(), setup)
 		defer l.gone()
 		defer twin.gone()
 		twin.sh(twin.dir, script)
