@@ -126,7 +126,7 @@ func (a *App) changeSet(ctx context.Context, id string) (*changes.Set, error) {
 		if err != nil {
 			return nil, err
 		}
-		i := slices.IndexFunc(list, func(s ChangeSet) bool { return s.Count > 0 && s.State != "running" })
+		i := slices.IndexFunc(list, func(s ChangeSet) bool { return (s.Count > 0 || s.Error != "") && s.State != "running" })
 		if i < 0 {
 			return nil, fault.New("app.changes", fault.NotFound, "no changes wait for review; `sallyport guard -- PROGRAM` makes some")
 		}

@@ -1,0 +1,275 @@
+package e2e
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// service is a TLS server on loopback with a certificate of its own authority,
+// which remembers the credentials it was shown and says them back.
+type service struct {
+	port  string
+	roots string // PEM file
+	mu    sync.Mutex
+	seen  []string // "host path credential"
+}
+
+func newService(t *testing.T, names ...string) *service {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		DNSNames: names, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, cert, cert, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &service{roots: filepath.Join(t.TempDir(), "roots.pem")}
+	if err := os.WriteFile(s.roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(s.answer))
+	srv.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	_, s.port, err = net.SplitHostPort(srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (s *service) answer(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	shown := r.Header.Get("X-Token")
+	s.mu.Lock()
+	s.seen = append(s.seen, r.Host+" "+r.URL.Path+" "+shown)
+	s.mu.Unlock()
+	w.Header().Set("X-Echo", shown)
+	fmt.Fprintf(w, "you are %s, in base64 %s, body %q\n", shown, base64.StdEncoding.EncodeToString([]byte(shown)), body)
+}
+
+func (s *service) requests() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.seen...)
+}
+
+// workdir makes the directory that a guarded program works in.
+func (l *lab) workdir() string {
+	l.t.Helper()
+	dir := filepath.Join(l.dir, "work")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		l.t.Fatal(err)
+	}
+	return dir
+}
+
+// guard starts a program under guard.
+func (l *lab) guard(args ...string) *proc {
+	l.t.Helper()
+	return l.start(append([]string{"guard", "--config", l.file("sallyport.yaml"), "--workdir", l.workdir()}, args...)...)
+}
+
+// forms are the ways in which a value may be written down.
+func forms(value string) map[string][]byte {
+	return map[string][]byte{
+		"plain": []byte(value), "base64": []byte(base64.StdEncoding.EncodeToString([]byte(value))),
+		"base64url": []byte(base64.RawURLEncoding.EncodeToString([]byte(value))), "hex": []byte(hex.EncodeToString([]byte(value))),
+		"reversed": []byte(strings.ToUpper(hex.EncodeToString([]byte(value)))),
+	}
+}
+
+// absent fails if a value is in any file below dirs or in the texts.
+func absent(t *testing.T, value string, texts map[string]string, dirs ...string) {
+	t.Helper()
+	look := func(where string, b []byte) {
+		for form, text := range forms(value) {
+			if bytes.Contains(b, text) {
+				t.Errorf("the secret is in %s (%s)", where, form)
+			}
+		}
+	}
+	for where, text := range texts {
+		look(where, []byte(text))
+	}
+	files := 0
+	for _, dir := range dirs {
+		err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+			if err != nil || !d.Type().IsRegular() {
+				return err
+			}
+			b, err := os.ReadFile(p)
+			files++
+			look(p, b)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if files < 5 {
+		t.Errorf("only %d files were looked at", files)
+	}
+}
+
+// TestCredentialStaysOutside: the program gets its work done with a credential
+// that it never holds, and nothing that the run leaves behind holds it either.
+func TestCredentialStaysOutside(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	canary := "canary-" + hex.EncodeToString([]byte(l.key))
+	s := newService(t, "api.test", "other.test")
+	l.extra = append(l.extra, fmt.Sprintf(`network:
+  roots: %[1]s
+  hosts: {api.test: ["127.0.0.1"], other.test: ["127.0.0.1"]}
+  allow:
+    - {host: api.test, ports: [%[2]s], private: true}
+    - {host: other.test, ports: [%[2]s], private: true, methods: [GET, POST]}
+secrets:
+  token: {from: {env: REAL_TOKEN}, host: api.test, port: %[2]s, inject: [{header: X-Token}], placeholder: "tok-{random}", env: TOKEN}
+profiles:
+  tester: {extends: shell, secrets: [token]}`, s.roots, s.port))
+	l.noExec = true
+	l.prepare()
+	script := `set -u
+env > env.txt; cat /proc/self/environ /proc/*/environ > environ.txt 2>/dev/null
+echo "TOKEN=$TOKEN"
+curl -sS -D head.txt -H "X-Token: $TOKEN" https://api.test:PORT/real | tee answer.txt
+curl -sS -H "X-Token: $TOKEN" https://other.test:PORT/elsewhere
+curl -sS -o refused.txt -w 'own account: %{http_code}\n' -H "X-Token: attacker-account" https://api.test:PORT/exfil
+curl -sS -o refused2.txt -w 'bearer: %{http_code}\n' -H "Authorization: Bearer attacker" https://api.test:PORT/exfil2
+curl -sS -m 5 -H "X-Token: $TOKEN" http://api.test:PORT/plain
+curl -sS --data "$TOKEN" -H "X-Token: $TOKEN" https://api.test:PORT/body
+`
+	p := l.command("guard", "--config", l.file("sallyport.yaml"), "--profile", "tester", "--workdir", l.workdir(), "--", "bash", "-c", strings.ReplaceAll(script, "PORT", s.port))
+	p.cmd.Env = append(p.cmd.Env, "REAL_TOKEN="+canary)
+	p.cmd.Stdout, p.cmd.Stderr = p.out, p.err
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	l.watch(p)
+	r := p.wait(patience)
+	seen := s.requests()
+	if len(seen) != 3 || seen[0] != "api.test:"+s.port+" /real "+canary || seen[2] != "api.test:"+s.port+" /body "+canary {
+		t.Fatalf("the service saw %q\n%s\n%s", seen, r.out, r.err)
+	}
+	if strings.Contains(seen[1], canary) || !strings.Contains(seen[1], "tok-") {
+		t.Errorf("another host was shown %q", seen[1])
+	}
+	for _, want := range []string{"TOKEN=tok-", "you are tok-", "own account: 403", "bearer: 403"} {
+		if !strings.Contains(r.out, want) {
+			t.Errorf("the output lacks %q:\n%s\n%s", want, r.out, r.err)
+		}
+	}
+	events := l.ok("events", "--json", "--limit", "500")
+	for _, want := range []string{"secret.use", "http.request"} {
+		if !strings.Contains(events.out, want) {
+			t.Errorf("no %s in the events", want)
+		}
+	}
+	l.verify()
+	absent(t, canary, map[string]string{"stdout": r.out, "stderr": r.err, "events": events.out}, l.home, l.dir)
+}
+
+// TestGuardKilled: kill -9 of the supervisor takes everything along, a daemon
+// too, and the changes so far are there to be reviewed.
+func TestGuardKilled(t *testing.T) {
+	t.Parallel()
+	m := marker(40)
+	l := newLab(t)
+	p := l.guard("--", "bash", "-c", "echo kept > kept.txt; (setsid sleep "+m+" &); sleep "+m)
+	until(t, 20*time.Second, "the program runs", func() bool { return len(processes(m)) == 2 })
+	p.signal(syscall.SIGKILL)
+	p.wait(patience)
+	l.gone(m, 5*time.Second)
+	if got := l.ok("changes", "diff"); !strings.Contains(got.out, "+kept") {
+		t.Errorf("the changes are lost:\n%s", got.text())
+	}
+	if entries, err := os.ReadDir(l.workdir()); err != nil || len(entries) > 0 {
+		t.Errorf("the host changed: %v, %v", entries, err)
+	}
+	l.ok("changes", "commit", "--all")
+	if b, err := os.ReadFile(filepath.Join(l.workdir(), "kept.txt")); err != nil || string(b) != "kept\n" {
+		t.Errorf("after the commit: %q, %v", b, err)
+	}
+	l.verify()
+}
+
+// TestGuardTerminated: a polite end is the same end, and it is said.
+func TestGuardTerminated(t *testing.T) {
+	t.Parallel()
+	m := marker(41)
+	l := newLab(t)
+	p := l.guard("--", "bash", "-c", "trap '' TERM INT; (setsid sleep "+m+" &); sleep "+m)
+	until(t, 20*time.Second, "the program runs", func() bool { return len(processes(m)) == 2 })
+	p.signal(syscall.SIGTERM)
+	if r := p.wait(patience); r.code != codeInterrupted {
+		t.Errorf("exit %d\n%s", r.code, r.text())
+	}
+	l.gone(m, 5*time.Second)
+	l.verify()
+}
+
+// TestGuardLimits: what grows without end is ended with a sentence, and what it
+// wrote is kept.
+func TestGuardLimits(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.noExec = true
+	l.extra = append(l.extra, "profiles:\n  small: {extends: offline, limits: {disk: 8388608, pids: 32, wall_seconds: 20}}")
+	began := time.Now()
+	r := l.guard("--profile", "small", "--", "bash", "-c",
+		`bomb() { bomb | bomb & }; bomb 2>/dev/null; sleep 1; i=0; while :; do head -c 1048576 /dev/zero > f$i || exit 9; i=$((i+1)); done`).wait(patience)
+	if r.code == codeOK || !strings.Contains(r.err, "disk") {
+		t.Errorf("exit %d after %v\n%s", r.code, time.Since(began), tail(r.text()))
+	}
+	if got := l.ok("changes"); !strings.Contains(got.out, "small") {
+		t.Errorf("the changes are lost:\n%s", got.text())
+	}
+}
+
+// TestGuardWorkdirVanishes: a directory that is gone at the commit is said, and
+// nothing is made in its place.
+func TestGuardWorkdirVanishes(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.guard("--", "sh", "-c", "echo x > x.txt").wait(patience)
+	if err := os.Rename(l.workdir(), l.dir+"/moved"); err != nil {
+		t.Fatal(err)
+	}
+	r := l.call("changes", "commit", "--all")
+	if r.code == codeOK || !strings.Contains(r.err, "work") {
+		t.Errorf("exit %d\n%s", r.code, r.text())
+	}
+	if _, err := os.Stat(l.dir + "/work"); err == nil {
+		t.Error("the directory was made anew")
+	}
+}
