@@ -174,7 +174,7 @@ type target struct {
 	bin                            string
 }
 
-func newTarget(t *testing.T) *target {
+func newTarget(t testing.TB) *target {
 	t.Helper()
 	// Not under /tmp: the auditor's view has one of its own and would hide the
 	// directory without any mask's help.
@@ -207,7 +207,7 @@ func newTarget(t *testing.T) *target {
 	return x
 }
 
-func (x *target) listen(t *testing.T) {
+func (x *target) listen(t testing.TB) {
 	t.Helper()
 	x.sock, x.gram, x.name = x.home+"/s", x.home+"/g", filepath.Base(x.dir)
 	serve := func(network, addr string) string {
@@ -248,7 +248,7 @@ func (x *target) listen(t *testing.T) {
 	must(t, os.Chmod(x.gram, 0o777))
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

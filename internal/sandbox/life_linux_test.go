@@ -82,14 +82,17 @@ func supervise(arg string) int {
 	view, rest, _ := strings.Cut(arg, ",")
 	tier, rest, _ := strings.Cut(rest, ",")
 	dir, mark, _ := strings.Cut(rest, ",")
-	spec, err := Spec{View: view, Home: dir, Workdir: dir, Env: []string{"PATH=/usr/bin:/bin"}}.normalise()
-	if err != nil {
-		fmt.Println(err)
-		return 1
-	}
+	spec := Spec{View: view, Home: dir, Workdir: dir, Env: []string{"PATH=/usr/bin:/bin"}}
 	want := TierFull
 	if tier == "landlock" {
 		want = TierLandlock
+	} else if view == ViewWorkspace {
+		spec.Network = NetworkHandoff
+	}
+	spec, err := spec.normalise()
+	if err != nil {
+		fmt.Println(err)
+		return 1
 	}
 	sb, err := startTier(context.Background(), spec, want)
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 var networkAttacks = map[string]func(arg string) error{
 	"question": question, "own-server": ownServer, "connections": connections, "mapped": mapped,
 	"shared-socket": sharedSocket, "thread-socket": threadSocket, "hidden-socket": hiddenSocket,
-	"twice": twice, "unix-greeting": unixGreeting, "own-unix": ownUnix, "unix-type": unixType,
+	"setups": setups, "flood": flood, "download": download, "twice": twice, "unix-greeting": unixGreeting, "own-unix": ownUnix, "unix-type": unixType,
 }
 
 // desk serves a handed-over network: it tells every client where it wanted to
@@ -427,5 +427,41 @@ func TestProbeTriesTheNetwork(t *testing.T) {
 		if ok, tried := got[name]; !tried || !ok {
 			t.Errorf("%s: tried %v, works %v", name, tried, ok)
 		}
+	}
+}
+
+// flood sends questions as fast as it can; it works when none is refused.
+func flood(server string) error {
+	c, err := net.Dial("udp", server)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for range 5000 {
+		if _, err := c.Write([]byte("?")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TestKernelStateIsBounded: only translated questions are remembered by the
+// kernel, and their number is limited.
+func TestKernelStateIsBounded(t *testing.T) {
+	x := newTarget(t)
+	sb, _ := handedOver(t, x.spec(ViewWorkspace))
+	sh := shellOf(t, sb)
+	const count = "; cat /proc/sys/net/netfilter/nf_conntrack_count"
+	r := runOK(t, sh, x.work+"/attacker attack connections 93.184.216.34:80,50 own-server 127.0.0.1 question a.example@127.0.0.1:53 flood 127.0.0.1:53"+count)
+	if want := strings.Repeat("SUCCEEDED\n", 4) + "0\n"; string(r.Head) != want {
+		t.Errorf("%s", r.Head)
+	}
+	r = runOK(t, sh, x.work+"/attacker attack question a.example@8.8.8.8:53"+count)
+	if bytes.Contains(r.Head, []byte("SUCCEEDED\n0\n")) || !bytes.HasPrefix(r.Head, []byte("SUCCEEDED\n")) {
+		t.Errorf("the control counts nothing: %s", r.Head)
+	}
+	r = runOK(t, sh, x.work+"/attacker attack flood 8.8.8.8:53 flood [2001:4860:4860::8888]:53")
+	if strings.Count(string(r.Head), "operation not permitted") != 2 {
+		t.Errorf("not limited: %s", r.Head)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -258,15 +259,20 @@ func tasks(proc int) ([]task, error) {
 func hasEnded(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) }
 
 func holdsLink(proc int, dir, want string, links *int) (bool, error) {
-	fds, err := numbers(proc, dir)
+	fd, err := openDir(proc, dir)
 	if err != nil {
 		return false, err
 	}
-	for _, fd := range fds {
+	defer unix.Close(fd)
+	names, err := numbersIn(fd)
+	if err != nil {
+		return false, err
+	}
+	for _, n := range names {
 		if *links--; *links < 0 {
 			return false, errors.New("too many descriptors to look at")
 		}
-		if l, err := readlinkAt(proc, dir+"/"+fd); err == nil && l == want {
+		if l, err := readlinkAt(fd, n); err == nil && l == want {
 			return true, nil
 		} else if err != nil && !hasEnded(err) {
 			return false, err
@@ -275,30 +281,39 @@ func holdsLink(proc int, dir, want string, links *int) (bool, error) {
 	return false, nil
 }
 
+func openDir(at int, dir string) (int, error) {
+	return unix.Openat(at, dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+}
+
 // numbers lists the entries of a directory of /proc whose names are numbers.
 func numbers(proc int, dir string) ([]string, error) {
-	fd, err := unix.Openat(proc, dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fd, err := openDir(proc, dir)
 	if err != nil {
 		return nil, err
 	}
-	f := os.NewFile(uintptr(fd), dir)
-	defer f.Close()
-	names, err := f.Readdirnames(-1)
-	if err != nil {
-		return nil, err
-	}
-	out := names[:0]
-	for _, n := range names {
-		if n[0] >= '0' && n[0] <= '9' {
-			out = append(out, n)
+	defer unix.Close(fd)
+	return numbersIn(fd)
+}
+
+func numbersIn(fd int) ([]string, error) {
+	var names []string
+	buf := make([]byte, 8<<10)
+	for {
+		n, err := unix.ReadDirent(fd, buf)
+		if err != nil {
+			return nil, err
 		}
+		if n == 0 {
+			break
+		}
+		_, _, names = unix.ParseDirent(buf[:n], -1, names)
 	}
-	return out, nil
+	return slices.DeleteFunc(names, func(n string) bool { return n[0] < '0' || n[0] > '9' }), nil
 }
 
 func readlinkAt(dir int, path string) (string, error) {
-	buf := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(dir, path, buf)
+	var buf [unix.PathMax]byte
+	n, err := unix.Readlinkat(dir, path, buf[:])
 	if err != nil {
 		return "", err
 	}
