@@ -115,6 +115,9 @@ func connectRead(fd int) error {
 // name that one.
 func threadSocket(program string) error {
 	return onThread(func() error {
+		if unix.Gettid() == os.Getpid() { // this one's table is the process's; another thread, then
+			return threadSocket(program)
+		}
 		if err := unix.Unshare(unix.CLONE_FILES); err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sort"
 	"strings"
 	"testing"
 
@@ -200,6 +201,46 @@ func TestSocketsOfTheSpecAreChecked(t *testing.T) {
 				sb.Close()
 			}
 		}
+	}
+}
+
+// TestListeningSocketsAreKnown: what no search reaches, the kernel's list names.
+func TestListeningSocketsAreKnown(t *testing.T) {
+	x := newTarget(t)
+	must(t, os.MkdirAll(x.dir+"/shown/deep", 0o755))
+	hostSocket(t, x.work+"/a b.sock")
+	hostSocket(t, x.dir+"/shown/deep/c.sock")
+	hostSocket(t, x.dir+"/elsewhere.sock")
+	spec := x.spec(ViewWorkspace)
+	spec.LocalSockets, spec.Mounts = true, []Mount{{Host: x.dir + "/shown", View: "/srv/shown"}}
+	spec, err := spec.normalise()
+	must(t, err)
+	conf := &stageConfig{Spec: spec, Tier: TierFull}
+	_, err = new(Sandbox).grantSockets(conf)
+	must(t, err)
+	var got []string
+	for _, p := range conf.HostSockets {
+		if underAny(p, x.dir, "/srv/shown") {
+			got = append(got, p)
+		}
+	}
+	sort.Strings(got)
+	want := []string{"/srv/shown/deep/c.sock", x.home + "/s", x.work + "/a b.sock"}
+	want = append(want, x.gram)
+	sort.Strings(want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestSwappedSocketIsRefused: a socket file that became another before the
+// stage opened it.
+func TestSwappedSocketIsRefused(t *testing.T) {
+	x := newTarget(t)
+	must(t, os.WriteFile(x.dir+"/file", nil, 0o600))
+	m := &mounter{c: &stageConfig{Sockets: []socketMount{{Host: x.dir + "/file", View: "/run/s"}}}}
+	if err := m.collectSockets(&sources{}); err == nil {
+		t.Error("a file is shown as a socket")
 	}
 }
 
