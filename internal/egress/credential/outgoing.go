@@ -3,6 +3,7 @@ package credential
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -16,6 +17,11 @@ import (
 )
 
 const opOut = "credential.outgoing"
+
+// ErrUpgrade is in the chain of the error that refuses a change of protocol.
+// Who answers it with status 426 makes clients that can do without one, Codex
+// for its WebSocket, fall back at once instead of trying again.
+var ErrUpgrade = errors.New("a change of protocol")
 
 // foreign are the headers that carry credentials; towards a host that has a
 // secret bound they hold a placeholder or the request is refused.
@@ -157,7 +163,8 @@ func (q *request) shape() error {
 	for name, values := range r.Header {
 		switch headerKey(name) {
 		case "upgrade":
-			return deny("a change of protocol towards %s, which has a secret bound, cannot be watched; use plain HTTP requests", q.host)
+			return &fault.Error{Op: opOut, Kind: fault.Denied, Err: ErrUpgrade, Public: fmt.Sprintf(
+				"a change of protocol towards %s, which has a secret bound, cannot be watched; use plain HTTP requests", q.host)}
 		case "host":
 			return deny("the request for %s names its host twice; name it once", q.host)
 		case "connection", "proxy-connection":

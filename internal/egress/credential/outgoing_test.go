@@ -248,6 +248,9 @@ func TestOutgoingRefuses(t *testing.T) {
 				return nil
 			})
 			refused(t, err, fault.Denied, c.says, token)
+			if errors.Is(err, ErrUpgrade) != (name == "upgrade") {
+				t.Errorf("%v is of the wrong kind", err)
+			}
 		})
 	}
 }

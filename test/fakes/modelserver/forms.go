@@ -36,6 +36,9 @@ func detect(r *Request) form {
 	case strings.HasSuffix(r.Path, "/chat/completions"):
 		r.Form, r.Key = "openai", strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 		return openAI{usage: bytes.Contains(r.Body, []byte(`"include_usage":true`))}
+	case strings.HasSuffix(r.Path, "/responses"):
+		r.Form, r.Key = "responses", strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+		return responses{}
 	case strings.HasSuffix(r.Path, "/v1/messages"):
 		r.Form, r.Key = "anthropic", r.Header.Get("X-Api-Key")
 		return anthropic{}
@@ -382,10 +385,10 @@ func (f gemini) events(r Reply) []sse {
 	return out
 }
 
-// Render gives the bytes of a reply in the form "openai", "anthropic" or
-// "gemini": for fuzz corpora and golden files.
+// Render gives the bytes of a reply in the form "openai", "responses",
+// "anthropic" or "gemini": for fuzz corpora and golden files.
 func Render(name string, r Reply, stream bool) ([]byte, error) {
-	f, ok := map[string]form{"openai": openAI{usage: true}, "anthropic": anthropic{}, "gemini": gemini{}}[name]
+	f, ok := map[string]form{"openai": openAI{usage: true}, "responses": responses{}, "anthropic": anthropic{}, "gemini": gemini{}}[name]
 	if !ok {
 		return nil, fmt.Errorf("modelserver: the form %q is unknown", name)
 	}

@@ -1,8 +1,9 @@
 // Package modelserver is a scripted model provider on loopback: it speaks
-// OpenAI chat completions, Anthropic messages and Gemini generateContent,
-// whole and streamed, and answers with what a script says. It can cut its
-// bytes anywhere, fail, stall, break off and send garbage, and it records what
-// it was asked.
+// OpenAI chat completions and responses, Anthropic messages and Gemini
+// generateContent, whole and streamed, and answers with what a script says. It
+// can cut its bytes anywhere, fail, stall, break off and send garbage, and it
+// records what it was asked. A reply may ask for a shell command without knowing
+// how the agent's tool is called: the request tells.
 //
 // It is written independently of the client under test, so that a mistake in
 // one does not hide a mistake in the other. It is for tests and for processes
@@ -36,6 +37,9 @@ type Call struct {
 	ID   string `json:"id"`
 	Name string `json:"name"`
 	Args string `json:"args"` // JSON text
+	// Custom makes it a call of a tool that takes free text, in Args: only
+	// OpenAI's responses have such tools.
+	Custom bool `json:"custom,omitempty"`
 }
 
 // Failure is an error of the provider's form.
@@ -55,6 +59,7 @@ type Reply struct {
 	Text   string   `json:"text,omitempty"`
 	Pieces int      `json:"pieces,omitempty"` // runes per streamed text event; default 3
 	Calls  []Call   `json:"calls,omitempty"`
+	Shell  string   `json:"shell,omitempty"`  // one more call: of the request's own shell tool, to run this
 	Repeat int      `json:"repeat,omitempty"` // sends the Calls this many times, numbered; default 1
 	Stop   string   `json:"stop,omitempty"`   // the provider's own word; default: by Calls
 	Usage  *Usage   `json:"usage,omitempty"`  // nil reports none
@@ -97,6 +102,9 @@ type Script struct {
 	Chunk   int     `json:"chunk,omitempty"` // bytes per write for replies that do not say; default 4096
 	Loop    bool    `json:"loop,omitempty"`  // start again at the end; otherwise the end is status 500
 	Key     string  `json:"key,omitempty"`   // if set, any other key gets 401
+	// Aside, if set, answers requests that offer no shell tool, without using
+	// a reply up: agents ask for titles and summaries between their turns.
+	Aside *Reply `json:"aside,omitempty"`
 }
 
 // Load reads a script as JSON; unknown fields are errors.
@@ -115,7 +123,7 @@ type Request struct {
 	Method, Path, Query string
 	Header              http.Header
 	Body                []byte
-	Form                string // "openai", "anthropic" or "gemini"
+	Form                string // "openai", "responses", "anthropic" or "gemini"; "" for a path without a form
 	Stream              bool
 	Key                 string
 }
@@ -136,6 +144,7 @@ type Fake struct {
 	used   []bool
 	count  int
 	seen   []Request
+	others []Request
 	closed chan struct{}
 	once   sync.Once
 }
@@ -152,6 +161,14 @@ func (f *Fake) Requests() []Request {
 	return slices.Clone(f.seen)
 }
 
+// Others gives the requests that no reply was used for: lists of models, counts
+// of tokens, and paths that are not known and got status 404.
+func (f *Fake) Others() []Request {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.others)
+}
+
 // Close ends every stalled reply.
 func (f *Fake) Close() { f.once.Do(func() { close(f.closed) }) }
 
@@ -161,6 +178,9 @@ func (f *Fake) next(r Request) (Reply, int, bool) {
 	defer f.mu.Unlock()
 	f.seen = append(f.seen, r)
 	f.count++
+	if _, turn := r.Shell(""); f.script.Aside != nil && !turn {
+		return *f.script.Aside, f.count, true
+	}
 	for range 2 {
 		for i, reply := range f.script.Replies {
 			if !f.used[i] && strings.Contains(string(r.Body), reply.Match) {
@@ -185,6 +205,19 @@ func (f *Fake) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	r := Request{Method: hr.Method, Path: hr.URL.Path, Query: hr.URL.RawQuery, Header: hr.Header.Clone(), Body: body}
 	form := detect(&r)
 	if form == nil || hr.Method != http.MethodPost {
+		f.mu.Lock()
+		f.others = append(f.others, r)
+		f.mu.Unlock()
+		if r.Header.Get("Upgrade") != "" {
+			// Codex falls back to plain requests.
+			http.Error(w, "modelserver: no WebSocket here", http.StatusUpgradeRequired)
+			return
+		}
+		if v, ok := listing(r.Method, r.Path); ok {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = w.Write(encode(v))
+			return
+		}
 		http.Error(w, "modelserver: no such path "+hr.URL.Path, http.StatusNotFound)
 		return
 	}
@@ -193,6 +226,14 @@ func (f *Fake) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		reply = Reply{
 			Status: 500, Error: &Failure{Type: "script_end", Message: "the script has no further reply"},
 			Headers: map[string]string{"X-Should-Retry": "false"},
+		}
+	}
+	if reply.Shell != "" {
+		if call, ok := r.Shell(reply.Shell); ok {
+			call.ID = fmt.Sprintf("call_%d", n)
+			reply.Calls = append(slices.Clip(reply.Calls), call)
+		} else {
+			reply = Reply{Status: 400, Error: &Failure{Type: "invalid_request_error", Message: "the request offers no shell tool"}}
 		}
 	}
 	if f.script.Key != "" && r.Key != f.script.Key {

@@ -1,0 +1,12 @@
+// Package agents runs real coding agents, headless, against a scripted model on
+// loopback, and has the model attack the machine the way a hijacked one would.
+//
+// A session is one agent in one column. The column "without" starts the agent
+// as its user would and shows that every attack works; a column that confines
+// it must show that none does and that the honest work still gets done. What
+// each agent needs to start without a network, a login, telemetry and questions
+// is in README.md and, as data, in catalogue_test.go.
+//
+// The agents are pinned by package-lock.json and not part of the tree; without
+// them the tests are skipped and say so. Only tests belong here.
+package agents
