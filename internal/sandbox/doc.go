@@ -50,6 +50,30 @@
 // /tmp, /dev/shm and /run are private; of the host's /run the records of logins,
 // the volatile journal and the marks of a pending reboot are shown.
 //
+// # The files of a workspace
+//
+// A minimal read-only system, private temporary directories, what the Spec
+// mounts read-only or makes for this sandbox, and the writable directories. A
+// mount out of a private directory (a home) is id-mapped for root's payload, so
+// that the owner's files can be read; out of an open one it is as others see it.
+//
+// An Overlay's directory is overlayfs, mounted in the sandbox's own user
+// namespace: the host's directory below, id-mapped as root, and Store/upper
+// above. Overlayfs is asked for nothing that a review could not read: no index,
+// no redirects, no copies of metadata alone. Nothing of the host's directory is
+// written, not even a mountpoint: those lie in a layer of their own. Where
+// overlayfs is refused the directory is copied whole into Store/copy, and
+// Store/base.jsonl says what was copied; without mounts the payload works at
+// the copy's own path. The store is private, lies in no writable directory, and
+// is watched: a sandbox that fills it is ended (Sandbox.Ended).
+//
+// A Pinned path is mounted over itself read-only, and every directory between
+// it and the writable directory over itself as it is: a mountpoint is renamed
+// or removed by nobody, so .git cannot be put aside and made again. The same
+// holds the way to hidden and copy-on-write directories inside a directory that
+// is written directly. A pinned path that does not exist is not made: beneath
+// an overlay whoever commits refuses it, elsewhere the Report names it.
+//
 // # The network of a workspace
 //
 // The network namespace is empty, and with NetworkNone it stays so: loopback
