@@ -93,6 +93,13 @@ type AgentSettings struct {
 
 // Default gives the settings without any file.
 func Default() *Config {
+	c := defaults()
+	c.Profiles = shippedProfiles()
+	return c
+}
+
+// defaults is Default without profiles, for who adds layers to the shipped ones.
+func defaults() *Config {
 	return &Config{
 		Security: Security{
 			AllowedFilePaths: []string{},
@@ -111,7 +118,6 @@ func Default() *Config {
 			"gemini":    {Clearance: "public"},
 		},
 		Agents:            map[string]AgentSettings{},
-		Profiles:          shippedProfiles(),
 		Secrets:           shippedSecrets(),
 		Policy:            []string{},
 		ShellOutputTokens: 2500,
@@ -134,10 +140,13 @@ func Parse(name string, data []byte, files ...ProfileFile) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg := Default()
+	cfg := defaults()
 	cfg.Path = name
 	if root.kind == nNull {
-		return cfg, cfg.layer(nil, files)
+		if err := cfg.layer(nil, files); err != nil {
+			return nil, err
+		}
+		return cfg, nil
 	}
 	table := configSpec()
 	c := &checker{src: src, root: table}
@@ -201,7 +210,7 @@ func Load(path string, profileDirs ...string) (*Config, error) {
 		files = append(files, more...)
 	}
 	if path == "" {
-		cfg := Default()
+		cfg := defaults()
 		if err := cfg.layer(nil, files); err != nil {
 			return nil, err
 		}

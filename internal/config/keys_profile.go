@@ -1,6 +1,9 @@
 package config
 
-import "regexp"
+import (
+	"regexp"
+	"sync"
+)
 
 const (
 	profileRE   = `^[a-z0-9][a-z0-9-]{0,31}$`
@@ -32,7 +35,8 @@ func profilesSpec() *spec {
 	}
 }
 
-func profileSpec() *spec {
+// profileSpec is the table of one profile, made once: ten are read at a start.
+var profileSpec = sync.OnceValue(func() *spec {
 	return group("One profile.",
 		field{"description", text("What it is for, in one line.")},
 		field{"extends", matching("The profile it starts from: lists are added to, values replaced. none: starts from nothing.", "a profile's name, or none", profileRE)},
@@ -55,7 +59,7 @@ func profileSpec() *spec {
 		field{"network", networkSpec("What connections may reach.")},
 		field{"secrets", listOf("Names of the top-level secrets this profile uses.", matching("A secret's name.", profileForm, profileRE))},
 		field{"limits", limitsSpec()})
-}
+})
 
 func limitsSpec() *spec {
 	return group("Bounds of one session; absent: the sandbox's own.",
