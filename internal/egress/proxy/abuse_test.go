@@ -209,7 +209,20 @@ func TestVanishing(t *testing.T) {
 	if got, err := get(t, w.client("198.18.0.1:8080", nil), "http://good.test:8080/"); err != nil || got.code != 502 {
 		t.Errorf("nonsense: %+v %v", got, err)
 	}
-	for i, s := range w.judge.end(4) {
+	w.raw(func(c *net.TCPConn) { // never ends
+		http.ReadRequest(bufio.NewReader(c))
+		io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n")
+		for block := make([]byte, 1<<16); ; {
+			if _, err := c.Write(block); err != nil {
+				return
+			}
+		}
+	}, "good.test:8000")
+	c = w.dial("198.18.0.1:8000")
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: good.test:8000\r\n\r\n")
+	io.ReadFull(c, make([]byte, 1<<18))
+	c.Close()
+	for i, s := range w.judge.end(5) {
 		if s.Err == nil && i > 0 {
 			t.Errorf("passage %d ended in good order: %+v", i, s)
 		}

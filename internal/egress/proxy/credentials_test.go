@@ -2,49 +2,55 @@ package proxy
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
 	"strings"
 	"testing"
 
-	"sallyport/internal/fault"
+	"github.com/google/go-cmp/cmp"
+
+	"sallyport/internal/egress/credential"
 )
 
-const secretValue = "the-real-one"
+const secretValue = "the-real-value-of-it"
 
-// bound puts a credential into requests to good.test:443 and takes it out of
-// answers.
-type bound struct{ w **world }
-
-func (bound) Bound(host string, port uint16) bool { return host == "good.test" && port == 443 }
-
-func (b bound) Outgoing(_ context.Context, d Dest, tls bool, r *http.Request) error {
-	if !b.Bound(d.Host, d.Port) {
-		return nil
-	}
-	if n := len((*b.w).judge.questions()); n == 0 || !tls {
-		return fault.New("test", fault.Internal, "asked before the judge, or without TLS")
-	}
-	if r.Header.Get("Cookie") != "" {
-		return fault.New("test", fault.Denied, "a foreign credential; remove it")
-	}
-	r.Header.Set("Authorization", secretValue)
-	return nil
+// wired is the credential room as app wires it.
+type wired struct {
+	*credential.Set
+	granted []string
 }
 
-func (b bound) Incoming(_ Dest, resp *http.Response) error {
-	body, err := io.ReadAll(resp.Body)
-	resp.Body = io.NopCloser(bytes.NewReader(bytes.ReplaceAll(body, []byte(secretValue), []byte("[placeholder]"))))
-	resp.Header.Del("Content-Length")
-	for _, v := range resp.Header {
-		v[0] = strings.ReplaceAll(v[0], secretValue, "[placeholder]")
-	}
+func (b *wired) Outgoing(ctx context.Context, d Dest, tls bool, r *http.Request) error {
+	_, err := b.Set.Outgoing(ctx, d.Host, d.Port, tls, r, func(_ context.Context, name, field string) error {
+		b.granted = append(b.granted, name+" "+field)
+		return nil
+	})
 	return err
+}
+
+func (b *wired) Incoming(d Dest, resp *http.Response) error {
+	return b.Set.Incoming(d.Host, d.Port, resp)
+}
+
+// newWired binds one secret to good.test:443 and gives its placeholder.
+func newWired(t *testing.T) (*wired, string) {
+	t.Helper()
+	value, err := credential.Source{Env: "TOKEN"}.Read(t.Context(), func(string) (string, bool) { return secretValue, true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	placeholder := credential.NewPlaceholder("key-{random}")
+	set, err := credential.NewSet([]credential.Binding{{
+		Name: "api", Host: "good.test", Value: value, Placeholder: placeholder,
+		Places: []credential.Place{{In: credential.Header, Name: "Authorization", Template: "Bearer {}"}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &wired{Set: set}, placeholder
 }
 
 // TestCredentials: a host with a credential is looked into whatever its level,
@@ -53,13 +59,15 @@ func (b bound) Incoming(_ Dest, resp *http.Response) error {
 func TestCredentials(t *testing.T) {
 	outside, outsideRoots := authority(t)
 	run, runRoots := authority(t)
-	var w *world
-	w = newWorld(t, func(c *Config) {
-		c.Authority, c.RootCAs, c.Credentials = run, outsideRoots, bound{&w}
+	secrets, placeholder := newWired(t)
+	var seen []string
+	w := newWorld(t, func(c *Config) {
+		c.Authority, c.RootCAs, c.Credentials = run, outsideRoots, secrets
 		c.Level = func(Dest) Level { return LevelConnect }
 	})
 	w.webTLS(outside, func(rw http.ResponseWriter, r *http.Request) {
 		auth := r.Header.Get("Authorization")
+		seen = append(seen, auth)
 		rw.Header().Set("Echo", auth)
 		if r.URL.Path == "/hints" {
 			rw.WriteHeader(http.StatusEarlyHints)
@@ -70,18 +78,26 @@ func TestCredentials(t *testing.T) {
 	cl := w.client("198.18.0.1:443", runRoots)
 	for _, path := range []string{"/", "/hints"} {
 		req, _ := http.NewRequest("GET", "https://good.test"+path, nil)
+		req.Header.Set("Authorization", "Bearer "+placeholder)
 		hints := 0
 		req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
 			Got1xxResponse: func(int, textproto.MIMEHeader) error { hints++; return nil },
 		}))
 		got, err := do(t, cl, req)
-		if err != nil || got.code != 200 || got.body != "auth [placeholder]" || got.header.Get("Echo") != "[placeholder]" || hints != 0 {
+		if err != nil || got.code != 200 || got.body != "auth Bearer "+placeholder || got.header.Get("Echo") != "Bearer "+placeholder || hints != 0 {
 			t.Errorf("%s: %+v %v, %d informational answers", path, got, err, hints)
 		}
 	}
+	real := "Bearer " + secretValue
+	if diff := cmp.Diff([]string{real, real}, seen); diff != "" {
+		t.Errorf("the host saw (-want +got)\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"api header Authorization", "api header Authorization"}, secrets.granted); diff != "" {
+		t.Errorf("granted (-want +got)\n%s", diff)
+	}
 	req, _ := http.NewRequest("GET", "https://good.test/", nil)
-	req.Header.Set("Cookie", "mine")
-	if got, err := do(t, cl, req); err != nil || got.code != 403 || !strings.Contains(got.body, "foreign credential") {
+	req.Header.Set("Cookie", "session=mine")
+	if got, err := do(t, cl, req); err != nil || got.code != 403 || !strings.Contains(got.body, "remove it") {
 		t.Errorf("a refused request: %+v %v", got, err)
 	}
 	// The same name on a port without credential: its TLS stays closed.

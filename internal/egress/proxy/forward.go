@@ -194,8 +194,9 @@ func (s *Server) incoming(resp *http.Response) error {
 	x := exchangeOf(resp.Request.Context())
 	x.status.Store(int64(resp.StatusCode))
 	if resp.StatusCode == http.StatusSwitchingProtocols {
+		// That the protocol is the one asked for, ReverseProxy checks next.
 		rw, ok := resp.Body.(io.ReadWriteCloser)
-		if resp.Request.Header.Get("Upgrade") == "" || !ok {
+		if !ok {
 			return fault.New("proxy.answer", fault.Unavailable, "%s changed the protocol without being asked; the connection was ended", x.dest.hostport())
 		}
 		resp.Body = &countedBoth{counted{ReadCloser: rw, n: &x.down, fail: x.fail}, rw, &x.up}
@@ -237,7 +238,8 @@ type counted struct {
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)
 	c.n.Add(int64(n))
-	if err != nil && err != io.EOF {
+	// A host may answer without having heard all; net/http closes the rest.
+	if err != nil && err != io.EOF && !errors.Is(err, http.ErrBodyReadAfterClose) {
 		c.fail(err)
 	}
 	return n, err

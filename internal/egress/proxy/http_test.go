@@ -53,7 +53,10 @@ func TestRequests(t *testing.T) {
 // TestKeepAlive: each request of a connection is a decision of its own.
 func TestKeepAlive(t *testing.T) {
 	w := newWorld(t, nil)
-	w.web(func(rw http.ResponseWriter, r *http.Request) { io.WriteString(rw, r.URL.Path) }, "good.test:80")
+	w.web(func(rw http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		io.WriteString(rw, r.URL.Path)
+	}, "good.test:80")
 	w.judge.deny = func(_ Dest, r *RequestInfo) error {
 		if strings.HasPrefix(r.Path, "/secret") {
 			return errRule
@@ -260,11 +263,16 @@ func TestOtherUpgrades(t *testing.T) {
 		if err != nil {
 			return
 		}
+		io.Copy(io.Discard, req.Body)
 		if req.Header.Get("Upgrade") != "" || req.Header.Get("Http2-Settings") != "" || req.URL.Path == "/unasked" {
 			io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\nopen")
 			return
 		}
-		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nplain")
+		if req.URL.Path == "/bare" { // names no protocol, so none differs
+			io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\n\r\nopen")
+			return
+		}
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nplain")
 	}, "good.test:80")
 	for send, want := range map[string]string{
 		"GET / HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n": " 200 ",
@@ -272,6 +280,7 @@ func TestOtherUpgrades(t *testing.T) {
 		"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n":                       " 200 ",
 		"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n":                                             " 200 ",
 		"POST / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\nx":            " 200 ",
+		"GET /bare HTTP/1.1\r\n":                                               " 502 ",
 		"GET /unasked HTTP/1.1\r\n":                                            " 502 ",
 		"GET /unasked HTTP/1.1\r\nConnection: Upgrade\r\n":                     " 502 ",
 		"GET /wrong HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n": " 502 ",
