@@ -53,6 +53,8 @@ type commands struct {
 	Verify verifyCmd `cmd:"" group:"prove" help:"Prove that the log, or an export of it, is complete and unchanged."`
 	Log    logCmd    `cmd:"" group:"prove" help:"Show or export the verifiable log."`
 
+	Selftest selftestCmd `cmd:"" group:"prove" help:"Make the known attacks against this machine's sandbox."`
+
 	Version    versionCmd    `cmd:"" group:"other" help:"Show the version."`
 	Completion completionCmd `cmd:"" group:"other" help:"Write a completion script for bash, zsh or fish."`
 	Man        manCmd        `cmd:"" group:"other" help:"Write the manual page."`

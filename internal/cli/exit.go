@@ -45,7 +45,7 @@ func exitTable() []exitRow {
 		{exitNotFound, "not found", []fault.Kind{fault.NotFound}, "the named thing does not exist"},
 		{exitUnsupported, "unsupported", []fault.Kind{fault.Unsupported}, "this machine lacks a required primitive; `sallyport doctor` names it"},
 		{exitCorrupt, "corrupt", []fault.Kind{fault.Corrupt}, "evidence or stored data does not verify"},
-		{exitLevel, "warning level", nil, "a report's warning level is at or above --fail-level"},
+		{exitLevel, "warning level", nil, "a report's warning level is at or above --fail-level; for `selftest`: an attack works that should not"},
 		{exitInterrupted, "interrupted", []fault.Kind{fault.Canceled}, "the operator interrupted it; what was started was settled"},
 	}
 }
@@ -63,6 +63,9 @@ func exitCode(err error) int {
 		return exitOK
 	}
 	if _, ok := errors.AsType[levelError](err); ok {
+		return exitLevel
+	}
+	if _, ok := errors.AsType[attackError](err); ok {
 		return exitLevel
 	}
 	if errors.Is(err, context.Canceled) {

@@ -37,7 +37,7 @@ const strangerUID = 12345
 func plant(ctx context.Context, o Options) (*planted, error) {
 	p := &planted{root: os.Geteuid() == 0}
 	p.Token = "sallyport-" + rand.Text()
-	p.Pids, p.Memory, p.FileSize, p.TmpSize = 64, 128<<20, 16<<20, 8<<20
+	p.Pids, p.Memory, p.FileSize, p.TmpSize = 64, 192<<20, 64<<20, 8<<20
 	for _, step := range []func() error{
 		func() error { return p.directories(o) }, p.files, p.ipc,
 		func() error { return p.servers(ctx) },
