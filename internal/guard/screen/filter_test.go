@@ -168,6 +168,7 @@ func TestRewritten(t *testing.T) {
 		"title that runs":     {"\x1b]0;__cm:calc\a", "\x1b]0;cm:calc\x1b\\"},
 		"title too long":      {"a\x1b]0;" + long + "\az", "az"},
 		"link scheme":         {"\x1b]8;;file:///etc/passwd\az", "\x1b]8;;\x1b\\z"},
+		"link to a share":     {"\x1b]8;;smb://evil.example/x\az", "\x1b]8;;\x1b\\z"},
 		"link to a program":   {"\x1b]8;;x-man-page:///x\az", "\x1b]8;;\x1b\\z"},
 		"link with user":      {"\x1b]8;;https://bank.example@evil.example/\az", "\x1b]8;;\x1b\\z"},
 		"link with controls":  {"\x1b]8;;https://a.example/\tb\az", "\x1b]8;;\x1b\\z"},

@@ -71,7 +71,7 @@ func (f *Filter) title(number, text string) {
 // directional or invisible runes, no broken UTF-8.
 func visible(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || r != ' ' && !unicode.IsGraphic(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) {
+		if r == utf8.RuneError || r != ' ' && !unicode.IsGraphic(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) {
 			return -1
 		}
 		if unicode.Is(unicode.Zs, r) {
