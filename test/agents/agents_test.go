@@ -1,12 +1,17 @@
 package agents
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
+	"net/http"
+	"net/url"
 	"os/exec"
 	"strings"
 	"testing"
 
+	"sallyport/internal/egress/credential"
 	"sallyport/test/fakes/modelserver"
 )
 
@@ -103,6 +108,36 @@ func TestAgents(t *testing.T) {
 	}
 }
 
+// checkCredential: what the agents really send carries the key once, where a
+// binding expects it, and nothing else that Sallyport would refuse.
+func checkCredential(t *testing.T, s session) {
+	t.Helper()
+	const host, value = "model.example.com", "the-real-key-0123"
+	source := credential.Source{Env: "KEY"}
+	v, err := source.Read(t.Context(), func(string) (string, bool) { return value, true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := credential.NewSet([]credential.Binding{{
+		Name: "model", Host: host, Value: v, Placeholder: key,
+		Places: []credential.Place{{Name: "X-Api-Key"}, {Name: "X-Goog-Api-Key"}, {Name: "Authorization", Template: "Bearer {}"}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, asked := range s.asked {
+		uses := 0
+		r := &http.Request{
+			Method: asked.Method, Host: host, URL: &url.URL{Path: asked.Path, RawQuery: asked.Query},
+			Header: asked.Header.Clone(), Body: io.NopCloser(bytes.NewReader(asked.Body)), ContentLength: int64(len(asked.Body)),
+		}
+		strays, err := set.Outgoing(t.Context(), host, 443, true, r, func(context.Context, string, string) error { uses++; return nil })
+		if err != nil || uses != 1 || len(strays) > 0 {
+			t.Errorf("%s %s: %d uses of the key, strays %q, %v", asked.Method, asked.Path, uses, strays, err)
+		}
+	}
+}
+
 func check(t *testing.T, a agent, c column, l *lab, s session) {
 	t.Helper()
 	if s.err != nil {
@@ -114,6 +149,7 @@ func check(t *testing.T, a agent, c column, l *lab, s session) {
 	if forms := join(s.asked, func(r modelserver.Request) string { return r.Form + " " + r.Key }); forms != a.form+" "+key {
 		t.Errorf("it asked in the forms and with the keys %s", forms)
 	}
+	checkCredential(t, s)
 	if unknown := join(s.others, func(r modelserver.Request) string { return r.Method + " " + r.Path }); unknown != "" {
 		t.Logf("it also asked for %s", unknown)
 	}

@@ -6,9 +6,9 @@
 //   - a value is written to its own host and port only, over TLS only, in its
 //     declared places only; anywhere else the placeholder stays what it is, a
 //     word without power, and Outgoing reports it;
-//   - towards a host that has a secret bound, on any port, a request that
-//     carries a credential of somebody else is refused: an account of the
-//     attacker's on an allowed host is a way out for data;
+//   - towards a host that has a secret bound, on every port whose requests come
+//     by here, a request that carries a credential of somebody else is refused:
+//     an account of the attacker's on an allowed host is a way out for data;
 //   - every substitution is announced to the gate first, and its no refuses the
 //     request;
 //   - what comes back from such a host is scrubbed, headers, body and trailers,
