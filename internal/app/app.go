@@ -81,9 +81,9 @@ func loadConfig(o Options, home string) (*config.Config, error) {
 		return nil, err
 	}
 	if !ok {
-		return config.Default(), nil
+		path = ""
 	}
-	return config.Load(path)
+	return config.Load(path, filepath.Join(home, "profiles"))
 }
 
 // envFiles are the .env files that are read: beside the agent file and in the

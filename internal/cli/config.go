@@ -11,9 +11,10 @@ import (
 
 // configCmd groups what concerns sallyport.yaml and agent files.
 type configCmd struct {
-	Check  configCheckCmd  `cmd:"" help:"Check the configuration and agent files."`
-	Schema configSchemaCmd `cmd:"" help:"Write the JSON Schema of a file."`
-	Show   configShowCmd   `cmd:"" help:"Show the settings in force, defaults included."`
+	Check    configCheckCmd    `cmd:"" help:"Check the configuration and agent files."`
+	Schema   configSchemaCmd   `cmd:"" help:"Write the JSON Schema of a file."`
+	Show     configShowCmd     `cmd:"" help:"Show the settings in force, defaults included."`
+	Profiles configProfilesCmd `cmd:"" help:"List profiles, or show what one shows, keeps and reaches, and why."`
 }
 
 // configCheckCmd is `sallyport config check`.
@@ -114,7 +115,7 @@ func nameOf(path string) string {
 
 // configSchemaCmd is `sallyport config schema`.
 type configSchemaCmd struct {
-	Which string `arg:"" optional:"" default:"config" enum:"config,agent" help:"config (sallyport.yaml) or agent (an agent file)."`
+	Which string `arg:"" optional:"" default:"config" enum:"config,agent,profile" help:"config (sallyport.yaml), agent (an agent file) or profile (a file of profiles/ in the state directory)."`
 }
 
 // Help teaches.
