@@ -215,6 +215,7 @@ func TestRelay(t *testing.T) {
 		for text, rule := range map[string]string{
 			text: "http-form", "CONNECT good.test:80 HTTP/1.1\r\nHost: good.test:80\r\nConnection: close\r\n\r\n": "http-form",
 			"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n": "http-form", "GET http://evil.test/ HTTP/1.1\r\nHost: evil.test\r\n\r\n": "http-host",
+			"GET / HTTP/1.1\r\nHost: good.test:81\r\n\r\n":               "http-host",
 			"GET https://good.test/ HTTP/1.1\r\nHost: good.test\r\n\r\n": "http-host", "GET http://u:p@" + host + "/ HTTP/1.1\r\nHost: x\r\n\r\n": "http-form",
 		} {
 			c := w.dial(goal)

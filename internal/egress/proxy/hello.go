@@ -89,9 +89,6 @@ func parseHello(b []byte) (hello, error) {
 		if b[0] != recordHandshake || b[1] != 3 || b[2] > 4 || size == 0 || size > 1<<14 {
 			return hello{}, errHello
 		}
-		if len(msg)+size > maxHello {
-			return hello{}, errTooLarge
-		}
 		if len(b) < 5+size {
 			return hello{}, errMore
 		}
