@@ -76,7 +76,7 @@ func (r Rule) names(host string) bool {
 	if below, ok := strings.CutPrefix(r.Name, "*"); ok {
 		// below starts with its dot, so neither the name itself nor one that
 		// merely ends alike is meant.
-		return len(host) > len(below) && strings.HasSuffix(host, below)
+		return strings.HasSuffix(host, below)
 	}
 	return r.Name != "" && r.Name == host
 }

@@ -267,7 +267,7 @@ func (b *buffers) Get() []byte {
 	if p, ok := b.pool.Get().(*[]byte); ok {
 		return *p
 	}
-	return make([]byte, 64<<10)
+	return make([]byte, 128<<10)
 }
 
 // Put implements httputil.BufferPool.
