@@ -33,7 +33,14 @@ func (g *guarded) seedHome() error {
 	var errs []error
 	left := maxSeeds
 	for _, f := range g.prof.Home {
-		if err := seed(root, filepath.Join(g.userHome, f.Path), f.Path, &left); err != nil {
+		err := error(nil)
+		if f.Content != "" {
+			err = errors.Join(root.RemoveAll(f.Path), root.MkdirAll(filepath.Dir(f.Path), 0o700))
+			err = errors.Join(err, root.WriteFile(f.Path, []byte(f.Content), 0o600))
+		} else {
+			err = seed(root, filepath.Join(g.userHome, f.Path), f.Path, &left)
+		}
+		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", f.Path, err))
 		}
 	}

@@ -27,7 +27,7 @@ func TestSeedHome(t *testing.T) {
 		}
 	}
 	g := &guarded{userHome: user, boxOf: boxOf{app: &App{Config: config.Default(), Env: config.NewEnv(nil, "")}, home: home, prof: config.Profile{
-		Home: []config.HomeFile{{Path: ".gitconfig"}, {Path: ".claude/agents"}, {Path: ".absent"}},
+		Home: []config.HomeFile{{Path: ".gitconfig"}, {Path: ".claude/agents"}, {Path: ".absent"}, {Path: ".conf/x.toml", Content: "set = 1"}},
 		Env:  map[string]string{"TOOL_HOME": "${run.home}/.own/dir", "EVIL_DIR": "${run.home}/.tool/made"},
 	}}}
 	if err := g.seedHome(); err == nil {
@@ -54,7 +54,7 @@ func TestSeedHome(t *testing.T) {
 		}
 	}
 	want := map[string]string{
-		"home/.gitconfig": "mine", "home/.claude/agents/a.md": "a", "home/.claude/agents/sub/b.md": "b", "home/own": "the agent's",
+		"home/.gitconfig": "mine", "home/.claude/agents/a.md": "a", "home/.claude/agents/sub/b.md": "b", "home/own": "the agent's", "home/.conf/x.toml": "set = 1",
 		"outside/kept": "untouched",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
