@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"sync"
 	"time"
@@ -82,8 +81,13 @@ func (o *outlet) level(d proxy.Dest) proxy.Level {
 	return proxy.LevelConnect
 }
 
-func (o *outlet) program(peer, local netip.AddrPort) string {
-	p, ok := o.box.Program(peer, local)
+// program names the program that made a connection. It is looked up only where
+// a rule asks for it: it takes longer the more processes there are.
+func (o *outlet) program(c net.Conn) string {
+	if !o.plan.programs {
+		return ""
+	}
+	p, ok := o.box.ProgramOf(c)
 	if !ok {
 		return ""
 	}

@@ -39,6 +39,7 @@ type outletPlan struct {
 	secrets      *credential.Set   // nil: none
 	placeholders map[string]string // by secret
 	missing      map[string]string // optional secrets without a value, and why
+	programs     bool              // a rule asks which program connects
 	ask          bool              // somebody is waited for when no rule names a destination
 }
 
@@ -46,6 +47,9 @@ type outletPlan struct {
 // cannot be read is an error, unless it is optional.
 func (a *App) planOutlet(ctx context.Context, name string, p config.Profile, now time.Time) (*outletPlan, error) {
 	plan := &outletPlan{profile: name, placeholders: map[string]string{}, missing: map[string]string{}, ask: p.Network.Unlisted == policy.UnlistedAsk}
+	for _, r := range p.Network.Allow {
+		plan.programs = plan.programs || len(r.Programs) > 0
+	}
 	rules, err := dialRulesOf(p.Network)
 	if err != nil {
 		return nil, err

@@ -126,11 +126,11 @@ func ruleText(r config.NetRule) string {
 	for i, p := range r.Ports {
 		ports[i] = fmt.Sprint(p)
 	}
-	text := r.Host + ":" + strings.Join(ports, ",")
+	words := []string{r.Host + ":" + strings.Join(ports, ",")}
 	for _, more := range [][]string{r.Methods, r.Paths, r.Programs} {
 		if len(more) > 0 {
-			text += " " + strings.Join(more, ",")
+			words = append(words, strings.Join(more, ","))
 		}
 	}
-	return text
+	return strings.Join(words, " ")
 }

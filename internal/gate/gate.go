@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"sallyport/internal/action"
@@ -205,7 +206,7 @@ func (g *Gate) approve(ctx context.Context, in record.Intent) (record.Intent, er
 		if fault.Is(err, fault.Denied) {
 			rule = "ask.denied" // somebody said no
 		}
-		in.Decision.Rules = append([]string{rule}, in.Decision.Rules...)
+		in.Decision.Rules = append(in.Decision.Rules, rule) // first the rule that asked
 		in.Decision.Because = fault.PublicText(err)
 		return in, nil
 	}
@@ -303,7 +304,11 @@ func (r *Refusal) Rule() string {
 
 func denied(in record.Intent) error {
 	r := &Refusal{Decision: in.Decision}
-	r.err = fault.New("gate.decide", fault.Denied, "%s denied by %s: %s", in.Action.Kind, r.Rule(), in.Decision.Because)
+	by := r.Rule()
+	if all := in.Decision.Rules; len(all) > 1 && strings.HasPrefix(all[len(all)-1], "ask.") {
+		by += ", " + all[len(all)-1] // what asked, and what came of it
+	}
+	r.err = fault.New("gate.decide", fault.Denied, "%s denied by %s: %s", in.Action.Kind, by, in.Decision.Because)
 	return r
 }
 

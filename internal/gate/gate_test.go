@@ -157,7 +157,7 @@ func TestDo(t *testing.T) {
 			change: func(w *world) {
 				w.decide = askOwner
 				w.awaitErr = fault.New("ask", fault.Denied, "ann said no")
-			}, act: exec(), trace: "snapshot decide await intend deny", kind: fault.Denied, text: "denied by ask.denied: ann said no",
+			}, act: exec(), trace: "snapshot decide await intend deny", kind: fault.Denied, text: "denied by r, ask.denied: ann said no",
 		},
 		"ask answered is judged again": {
 			change: func(w *world) { w.decide = askOwner; w.approvals = owner },

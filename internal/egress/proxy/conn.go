@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
-	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -101,16 +100,6 @@ func client(c net.Conn) *conn {
 	}
 	own, _ := c.(*conn)
 	return own
-}
-
-// addrPort gives a TCP address as netip; the zero value for any other.
-func addrPort(a net.Addr) netip.AddrPort {
-	t, ok := a.(*net.TCPAddr)
-	if !ok {
-		return netip.AddrPort{}
-	}
-	ap := t.AddrPort()
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }
 
 // accepted feeds connections to net/http.

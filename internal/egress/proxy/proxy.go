@@ -96,9 +96,9 @@ type Config struct {
 	// Original tells which address a connection was made to; false if to the
 	// proxy itself.
 	Original func(net.Conn) (netip.AddrPort, bool)
-	// Program tells which program made a connection, by its own address and the
-	// one it connected to; may be nil.
-	Program func(peer, local netip.AddrPort) string
+	// Program tells which program made a connection, as it was accepted; may be
+	// nil.
+	Program func(net.Conn) string
 	// RootCAs verifies servers at LevelRequest; nil means the system's.
 	RootCAs *x509.CertPool
 	// Authority opens TLS at LevelRequest; without one such TLS is refused.

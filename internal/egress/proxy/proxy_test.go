@@ -328,3 +328,13 @@ func (r *ruled) Unwrap() error { return r.err }
 func (r *ruled) Rule() string  { return "test.rule" }
 
 var _ Ruled = (*ruled)(nil)
+
+// addrPort gives a TCP address as netip; the zero value for any other.
+func addrPort(a net.Addr) netip.AddrPort {
+	t, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := t.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}

@@ -124,7 +124,7 @@ func (s *Server) accept(l net.Listener) error {
 // serve finds out what a connection is for.
 func (s *Server) serve(c *conn) {
 	if s.cfg.Program != nil {
-		c.program = s.cfg.Program(addrPort(c.RemoteAddr()), addrPort(c.LocalAddr()))
+		c.program = s.cfg.Program(c.Conn)
 	}
 	deadline := time.Now().Add(s.cfg.HeadTimeout)
 	if addr, ok := s.cfg.Original(c.Conn); ok {
