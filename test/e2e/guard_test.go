@@ -238,21 +238,27 @@ func TestGuardTerminated(t *testing.T) {
 	l.verify()
 }
 
-// TestGuardLimits: what grows without end is ended with a sentence, and what it
-// wrote is kept.
+// TestGuardLimits: what grows without end is ended with a sentence that names
+// the limit, and what it wrote is kept.
 func TestGuardLimits(t *testing.T) {
 	t.Parallel()
-	l := newLab(t)
-	l.noExec = true
-	l.extra = append(l.extra, "profiles:\n  small: {extends: offline, limits: {disk: 8388608, pids: 32, wall_seconds: 20}}")
-	began := time.Now()
-	r := l.guard("--profile", "small", "--", "bash", "-c",
-		`bomb() { bomb | bomb & }; bomb 2>/dev/null; sleep 1; i=0; while :; do head -c 1048576 /dev/zero > f$i || exit 9; i=$((i+1)); done`).wait(patience)
-	if r.code == codeOK || !strings.Contains(r.err, "disk") {
-		t.Errorf("exit %d after %v\n%s", r.code, time.Since(began), tail(r.text()))
-	}
-	if got := l.ok("changes"); !strings.Contains(got.out, "small") {
-		t.Errorf("the changes are lost:\n%s", got.text())
+	for name, tt := range map[string]struct{ limits, script, says string }{
+		"disk": {"{disk: 8388608}", "i=0; while :; do head -c 1048576 /dev/zero > f$i || exit 9; i=$((i+1)); done", "disk"},
+		"fork": {"{pids: 32, wall_seconds: 3}", "echo x > f; bomb() { bomb | bomb & }; bomb 2>/dev/null; while :; do :; done", "wall"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t)
+			l.noExec = true
+			l.extra = append(l.extra, "profiles:\n  small: {extends: offline, limits: "+tt.limits+"}")
+			r := l.guard("--profile", "small", "--", "bash", "-c", tt.script).wait(patience)
+			if r.code == codeOK || !strings.Contains(r.err, tt.says) {
+				t.Errorf("exit %d after %v\n%s", r.code, r.took, tail(r.text()))
+			}
+			if got := l.ok("changes"); !strings.Contains(got.out, "small") {
+				t.Errorf("the changes are lost:\n%s\n%s", got.text(), tail(r.text()))
+			}
+		})
 	}
 }
 
