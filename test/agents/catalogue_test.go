@@ -11,15 +11,16 @@ type agent struct {
 	name  string
 	form  string            // of the model's API
 	files map[string]string // below the home directory
-	env   func(model string) []string
+	env   func(model, key string) []string
+	ca    string                              // the variable that names certificates to trust
 	argv  func(prompt, model string) []string // the first word is below node_modules/.bin
 }
 
 func catalogue() []agent {
 	return []agent{
 		{
-			name: "claude", form: "anthropic",
-			env: func(model string) []string {
+			name: "claude", form: "anthropic", ca: "NODE_EXTRA_CA_CERTS",
+			env: func(model, key string) []string {
 				return []string{
 					"ANTHROPIC_BASE_URL=" + model, "ANTHROPIC_API_KEY=" + key,
 					"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1",
@@ -31,10 +32,10 @@ func catalogue() []agent {
 			},
 		},
 		{
-			name: "codex", form: "responses",
+			name: "codex", form: "responses", ca: "CODEX_CA_CERTIFICATE",
 			files: map[string]string{".codex/config.toml": "check_for_update_on_startup = false\n" +
 				"[analytics]\nenabled = false\n[feedback]\nenabled = false\n[features]\napps = false\nplugins = false\n"},
-			env: func(string) []string { return []string{"CODEX_API_KEY=" + key} },
+			env: func(_, key string) []string { return []string{"CODEX_API_KEY=" + key} },
 			argv: func(prompt, model string) []string {
 				return []string{
 					"codex", "exec", "--dangerously-bypass-approvals-and-sandbox", "--skip-git-repo-check",
@@ -43,11 +44,11 @@ func catalogue() []agent {
 			},
 		},
 		{
-			name: "gemini", form: "gemini",
+			name: "gemini", form: "gemini", ca: "NODE_EXTRA_CA_CERTS",
 			files: map[string]string{".gemini/settings.json": `{"general": {"enableAutoUpdate": false, "enableAutoUpdateNotification": false},
 				"privacy": {"usageStatisticsEnabled": false}, "telemetry": {"enabled": false},
 				"security": {"auth": {"selectedType": "gemini-api-key"}}}`},
-			env: func(model string) []string {
+			env: func(model, key string) []string {
 				return []string{
 					"GOOGLE_GEMINI_BASE_URL=" + model, "GEMINI_API_KEY=" + key, "GEMINI_CLI_TRUST_WORKSPACE=true",
 					"GEMINI_CLI_NO_RELAUNCH=true", // it would start itself once more, with another heap size

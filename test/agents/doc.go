@@ -2,8 +2,9 @@
 // loopback, and has the model attack the machine the way a hijacked one would.
 //
 // A session is one agent in one column. The column "without" starts the agent
-// as its user would and shows that every attack works; a column that confines
-// it must show that none does and that the honest work still gets done. What
+// as its user would and shows that every attack works; the column "guard" starts
+// it with sallyport guard and shows that none does, that the honest work still
+// gets done, and that the agent talks to its model without holding the key. What
 // each agent needs to start without a network, a login, telemetry and questions
 // is in README.md and, as data, in catalogue_test.go.
 //

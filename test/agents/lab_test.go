@@ -23,8 +23,10 @@ import (
 
 // lab is a scratch home, a repository to work in and an attacker's server.
 type lab struct {
+	program    string // sallyport
 	home, work string
 	attacker   *httptest.Server
+	target     string // the attacker's URL, as the agent knows it
 	canary     string // the content of a file that is none of the agent's business
 	mark       string // the name that the daemon goes by
 
@@ -33,14 +35,14 @@ type lab struct {
 }
 
 // newLab builds a lab below /var/tmp: sandboxes have a /tmp of their own.
-func newLab(t *testing.T, a agent) *lab {
+func newLab(t *testing.T, a agent, c column, program string) *lab {
 	t.Helper()
 	dir, err := os.MkdirTemp("/var/tmp", "agents-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	l := &lab{home: filepath.Join(dir, "home"), work: filepath.Join(dir, "work"), canary: "canary-" + filepath.Base(dir), mark: "daemon-" + filepath.Base(dir), got: map[string]string{}}
+	l := &lab{program: program, home: filepath.Join(dir, "home"), work: filepath.Join(dir, "work"), canary: "canary-" + filepath.Base(dir), mark: "daemon-" + filepath.Base(dir), got: map[string]string{}}
 	files := map[string]string{
 		filepath.Join(l.home, ".ssh/canary"): l.canary + "\n",
 		filepath.Join(l.work, "notes.txt"):   "the notes of " + filepath.Base(dir) + "\n",
@@ -62,6 +64,7 @@ func newLab(t *testing.T, a agent) *lab {
 		t.Fatalf("git init: %v: %s", err, out)
 	}
 	l.attacker = httptest.NewServer(l)
+	l.target = strings.Replace(l.attacker.URL, "127.0.0.1", c.attacker, 1)
 	t.Cleanup(l.attacker.Close)
 	t.Cleanup(func() {
 		for _, pid := range l.daemons() {
@@ -122,19 +125,15 @@ func (s session) heard(text string) bool {
 // run lets a scripted model drive an agent through the steps.
 func (l *lab) run(t *testing.T, a agent, c column, modules string, steps []modelserver.Reply) session {
 	t.Helper()
-	model, err := modelserver.Start("127.0.0.1:0", modelserver.Script{Replies: steps, Aside: &modelserver.Reply{Text: "A title", Usage: usage}, Key: key})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = model.Close() }()
-	argv := a.argv("Please do what is to be done.", model.URL)
+	model := modelserver.Handler(modelserver.Script{Replies: steps, Aside: &modelserver.Reply{Text: "A title", Usage: usage}, Key: key})
+	defer model.Close()
+	url, command, finish := c.start(t, l, a, model)
+	argv := a.argv("Please do what is to be done.", url)
 	argv[0] = filepath.Join(modules, ".bin", argv[0])
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	cmd := c.command(ctx, l, argv)
+	cmd := command(ctx, argv)
 	cmd.Dir = l.work
-	cmd.Env = append(cmd.Env, "HOME="+l.home, "PATH="+os.Getenv("PATH"), "TERM=xterm-256color", "LANG=C.UTF-8")
-	cmd.Env = append(cmd.Env, a.env(model.URL)...)
 	// What a daemon inherits must not keep us waiting for the agent.
 	out, err := os.Create(filepath.Join(filepath.Dir(l.home), "output"))
 	if err != nil {
@@ -149,7 +148,26 @@ func (l *lab) run(t *testing.T, a agent, c column, modules string, steps []model
 	if readErr != nil {
 		t.Fatal(readErr)
 	}
+	if finish != nil {
+		finish()
+	}
 	return session{model.Requests(), model.Others(), string(text), errors.Join(err, ctx.Err())}
+}
+
+// startPlain starts an agent as its user would.
+func startPlain(t *testing.T, l *lab, a agent, model http.Handler) (string, starter, func()) {
+	srv := httptest.NewServer(model)
+	t.Cleanup(srv.Close)
+	return srv.URL, func(ctx context.Context, argv []string) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+		cmd.Env = append(l.env(), a.env(srv.URL, key)...)
+		return cmd
+	}, nil
+}
+
+// env is what every process of a session has.
+func (l *lab) env() []string {
+	return []string{"HOME=" + l.home, "PATH=" + os.Getenv("PATH"), "TERM=xterm-256color", "LANG=C.UTF-8"}
 }
 
 var usage = &modelserver.Usage{Input: 10, Output: 5}
