@@ -196,7 +196,12 @@ func arrives(listener int, dst netip.AddrPort) error {
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 2}); err != nil {
 		return err
 	}
-	if err := unix.Connect(fd, sa); err != nil {
+	err = unix.Connect(fd, sa)
+	for err == unix.EINTR {
+		// the runtime's own signals; with a time limit the kernel does not resume
+		err = unix.Connect(fd, sa)
+	}
+	if err != nil {
 		return err
 	}
 	got, _, err := unix.Accept4(listener, unix.SOCK_CLOEXEC)
