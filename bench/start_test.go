@@ -2,7 +2,6 @@ package bench
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -10,8 +9,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"sallyport/internal/sandbox"
 )
 
 // BenchmarkFirstPrompt is the time from starting the program to the line in
@@ -100,85 +97,6 @@ func firstPrompt(b *testing.B, bin, file, home string) time.Duration {
 		b.Skipf("SKIPPED: no prompt came: %s", said.String())
 	}
 	return took
-}
-
-// BenchmarkSandboxStart starts a sandbox in the full tier, runs /bin/true in
-// its bash and ends it, in turns with bubblewrap doing the same. There is no
-// copy-on-write in either.
-func BenchmarkSandboxStart(b *testing.B) {
-	bwrap, err := exec.LookPath("bwrap")
-	if err != nil {
-		b.Log("SKIPPED: the ratio to bubblewrap, because bwrap is not installed (Debian: bubblewrap)")
-	}
-	for _, view := range []string{sandbox.ViewWorkspace, sandbox.ViewAuditor} {
-		b.Run("view="+view, func(b *testing.B) {
-			home := b.TempDir()
-			if err := os.Chmod(home, 0o700); err != nil {
-				b.Fatal(err)
-			}
-			spec := sandbox.Spec{View: view, MinTier: sandbox.TierFull, Home: home, Env: []string{"PATH=/usr/bin:/bin", "HOME=" + home}}
-			if view == sandbox.ViewWorkspace {
-				spec.Workdir = home
-			}
-			var ready, whole, theirs, least samples
-			for b.Loop() {
-				start := time.Now()
-				ready = append(ready, boxed(b, spec))
-				whole.since(start)
-				if bwrap == "" {
-					continue
-				}
-				theirs = append(theirs, wrapped(b, bwrap, "/bin/bash", "-c", "/bin/true"))
-				least = append(least, wrapped(b, bwrap, "/bin/true"))
-			}
-			b.ReportMetric(0, "ns/op")
-			b.ReportMetric(millis(ready), "start-and-true-ms")
-			b.ReportMetric(millis(whole), "until-gone-ms")
-			if bwrap != "" {
-				b.ReportMetric(millis(theirs), "bwrap-bash-ms")
-				b.ReportMetric(millis(least), "bwrap-true-ms")
-				ratio(b, "x-bwrap", ready, theirs)
-				ratio(b, "until-gone-x-bwrap", whole, theirs)
-			}
-		})
-	}
-}
-
-func millis(s samples) float64 { return float64(s.at(.5)) / float64(time.Millisecond) }
-
-// boxed starts a sandbox, runs /bin/true and ends it. It gives the time until
-// the command had ended.
-func boxed(b *testing.B, spec sandbox.Spec) time.Duration {
-	b.Helper()
-	start := time.Now()
-	box, err := sandbox.Start(context.Background(), spec)
-	if err != nil {
-		b.Fatal(err)
-	}
-	sh, err := box.Shell(context.Background(), sandbox.ShellOptions{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	r, err := sh.Run(context.Background(), "/bin/true", 0)
-	took := time.Since(start)
-	if err != nil || r.Exit != 0 {
-		b.Fatalf("%+v, %v", r, err)
-	}
-	_ = sh.Close()
-	if err := box.Close(); err != nil {
-		b.Fatal(err)
-	}
-	return took
-}
-
-func wrapped(b *testing.B, bwrap string, command ...string) time.Duration {
-	b.Helper()
-	args := []string{"--unshare-all", "--die-with-parent", "--new-session", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--"}
-	start := time.Now()
-	if out, err := exec.Command(bwrap, append(args, command...)...).CombinedOutput(); err != nil {
-		b.Skipf("SKIPPED: bubblewrap does not work here: %v: %s", err, out)
-	}
-	return time.Since(start)
 }
 
 // BenchmarkBinary is the size of what `make` builds and the number of modules

@@ -193,6 +193,8 @@ func second(role string, args []string) error {
 	switch {
 	case role == "writer" && len(args) == 1:
 		return saturate(args[0], os.Stdin, os.Stdout)
+	case role == "payload":
+		return payload(os.Stdin, os.Stdout)
 	default:
 		return fmt.Errorf("bench: no role %q", role)
 	}
