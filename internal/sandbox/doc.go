@@ -12,7 +12,7 @@
 // workspace view it is process 1 of its PID namespace, so that its end is the
 // end of everything; elsewhere it is the reaper of all its orphans and ends
 // them when the supervisor's end of the control socket closes. A payload is a
-// bash, or what that bash starts.
+// bash (Shell), a program (Exec), or what either starts.
 //
 // # Order of operations
 //
@@ -28,8 +28,24 @@
 //  5. One locked thread drops capabilities and the bounding set, sets
 //     no_new_privs, enters Landlock and loads the seccomp filter. Payloads are
 //     forked from that thread alone: between fork and exec nothing is freer.
-//  6. A bash is started with its standard input, output and frame pipe, and its
-//     resource limits are set before the first script is sent.
+//  6. A payload is forked in a session of its own; the child sets its resource
+//     limits, takes its terminal and executes. There is no moment at which the
+//     program runs without its limits.
+//
+// # Terminals
+//
+// A program's terminal is made by the stage in the view's own devpts and belongs
+// to the payload's user; only its master leaves, to the supervisor. The program
+// is the terminal's session leader, so that job control works, and what could be
+// pushed into a terminal reaches the sandbox itself at most. The landlock tier
+// has no devpts of its own: there the supervisor makes the terminal in the
+// host's, and no other terminal is granted, for some belong to the same user.
+//
+// # What may be executed
+//
+// Everything the view shows and everything a payload writes: its directories,
+// /tmp and memory files are not noexec, because builds execute what they make.
+// No rule rests on which program runs; all are held by the same limits.
 //
 // # The auditor's view
 //

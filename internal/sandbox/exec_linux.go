@@ -72,6 +72,9 @@ func (sb *Sandbox) Exec(ctx context.Context, c Command) (*Process, error) {
 	if err := p.start(ctx, r, theirs); err != nil {
 		p.closeFiles()
 		sb.forget(p.id)
+		for len(p.events) > 0 { // it may have started just too late
+			closeAll((<-p.events).fds)
+		}
 		return nil, err
 	}
 	go p.watch()

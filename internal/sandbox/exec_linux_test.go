@@ -86,6 +86,7 @@ func TestExecRefusals(t *testing.T) {
 		}
 		plain := script("plain", "#!/bin/sh\n", 0o644)
 		none := script("none", "#!/no/such/interpreter\n", 0o755)
+		script("mine", "#!/bin/sh\n", 0o755)
 		odd := script("odd", "\x00\x01", 0o755)
 		env := []string{"PATH=/usr/bin:" + dir}
 		for _, c := range []struct {
@@ -98,6 +99,8 @@ func TestExecRefusals(t *testing.T) {
 			{"absent path", Command{Argv: []string{"/usr/bin/no-such"}}, fault.NotFound, []string{"/usr/bin/no-such"}},
 			{"absent relative", Command{Argv: []string{"./no-such"}, Dir: dir}, fault.NotFound, []string{"./no-such"}},
 			{"no PATH", Command{Argv: []string{"sh"}, Env: []string{}}, fault.NotFound, []string{`PATH there is ""`}},
+			{"relative PATH", Command{Argv: []string{"mine"}, Env: []string{"PATH=.:"}, Dir: dir}, fault.NotFound, []string{"mine"}},
+			{"PATH from the root", Command{Argv: []string{"sh"}, Env: []string{"PATH=usr/bin:bin"}}, fault.NotFound, []string{"usr/bin:bin"}},
 			{"not executable", Command{Argv: []string{"plain"}, Env: env}, fault.Denied, []string{"plain"}},
 			{"not executable path", Command{Argv: []string{plain}}, fault.Denied, []string{plain}},
 			{"a directory", Command{Argv: []string{"/usr"}}, fault.Denied, []string{"/usr"}},
@@ -308,7 +311,9 @@ func TestHangUp(t *testing.T) {
 		p, err := sb.Exec(t.Context(), Command{Argv: []string{"sleep", "1000"}, TTY: &WinSize{Rows: 24, Cols: 80}})
 		must(t, err)
 		must(t, p.Terminal.Close())
-		if st, err := p.Wait(t.Context()); st.Signal != "SIGHUP" || err != nil {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if st, err := p.Wait(ctx); st.Signal != "SIGHUP" || err != nil {
 			t.Errorf("%v %v", st, err)
 		}
 	})

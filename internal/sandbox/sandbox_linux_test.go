@@ -29,5 +29,8 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "no-namespaces" {
 		syscall.Exit(noNamespaces(os.Args[2]))
 	}
+	if len(os.Args) > 2 && os.Args[1] == "masked-proc" {
+		syscall.Exit(maskedProc(os.Args[2]))
+	}
 	os.Exit(m.Run())
 }

@@ -358,14 +358,13 @@ func (sb *Sandbox) listen() {
 		if e.fds, err = recvPacket(sb.ctl, &e); err != nil {
 			return
 		}
-		sb.mu.Lock()
-		ch := sb.shells[e.ID]
-		sb.mu.Unlock()
+		sb.mu.Lock() // so that nothing arrives for who has been forgotten
 		select {
-		case ch <- e:
+		case sb.shells[e.ID] <- e:
 		default: // nobody waits; a shell has two events in its life and room for more
 			closeAll(e.fds)
 		}
+		sb.mu.Unlock()
 	}
 }
 

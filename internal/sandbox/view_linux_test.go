@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -361,5 +362,49 @@ func noNamespaces(home string) int {
 	}
 	r, err := sh.Run(context.Background(), "echo inside; grep Cap /proc/self/status", time.Minute)
 	fmt.Printf("%s%v\n", r.Head, err)
+	return 0
+}
+
+// TestWithMaskedProc covers a file of /proc, as containers do: the kernel then
+// refuses a fresh one, and the full tier says what helps.
+func TestWithMaskedProc(t *testing.T) {
+	x := newTarget(t)
+	cmd := exec.Command("/proc/self/exe", "masked-proc", x.home)
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNS,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: ordinaryUID, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: ordinaryUID, HostID: os.Getgid(), Size: 1}},
+		AmbientCaps: []uintptr{unix.CAP_SYS_ADMIN},
+	}
+	out, err := cmd.CombinedOutput()
+	must(t, err)
+	for _, want := range []string{"unsupported: the sandbox tier full is required and proc-mount is not available here (EPERM); a container that masks", "systempaths=unconfined", "landlock inside\n"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("no %q in:\n%s", want, out)
+		}
+	}
+}
+
+func maskedProc(dir string) int {
+	if err := errors.Join(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""), unix.Mount("/dev/null", "/proc/keys", "", unix.MS_BIND, "")); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	spec := Spec{View: ViewWorkspace, Workdir: dir, MinTier: TierFull, Env: []string{"PATH=/usr/bin:/bin"}}
+	_, err := Start(context.Background(), spec)
+	fmt.Printf("%s: %s\n", fault.KindOf(err), fault.PublicText(err))
+	spec.MinTier = TierLandlock
+	sb, err := Start(context.Background(), spec)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	defer sb.Close()
+	p, err := sb.Exec(context.Background(), Command{Argv: []string{"echo", sb.Report().Tier.String(), "inside"}})
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	_, _ = io.Copy(os.Stdout, p.Stdout)
 	return 0
 }

@@ -100,7 +100,7 @@ func ownTerminal() (int, error) {
 
 // sharedMemoryBomb fills what no limit of a single process counts.
 func sharedMemoryBomb(t *target) error {
-	b, err := unix.Mmap(-1, 0, int(t.Memory+t.Memory/2), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS)
+	b, err := unix.Mmap(-1, 0, int(t.Memory+64<<20), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS)
 	if err != nil {
 		return err
 	}

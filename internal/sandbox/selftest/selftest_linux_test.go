@@ -19,6 +19,7 @@ import (
 func TestMain(m *testing.M) {
 	sandbox.MaybeInit()
 	MaybeProbe()
+	memoryLimit = testMemory
 	os.Exit(m.Run())
 }
 
@@ -40,7 +41,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 	if err := copyFile(dir+"/selftest.test", "/proc/self/exe", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"-test.timeout=90s"}
+	args := []string{"-test.timeout=300s"}
 	if testing.Verbose() {
 		args = append(args, "-test.v")
 	}

@@ -31,13 +31,16 @@ type planted struct {
 	signals atomic.Int64 // that the canary has had
 }
 
+// memoryLimit is that of the sandbox under test, in bytes: enough for a probe.
+var memoryLimit int64 = 192 << 20
+
 // strangerUID owns the setuid program: neither root nor the payload.
 const strangerUID = 12345
 
 func plant(ctx context.Context, o Options) (*planted, error) {
 	p := &planted{root: os.Geteuid() == 0}
 	p.Token = "sallyport-" + rand.Text()
-	p.Pids, p.Memory, p.FileSize, p.TmpSize = 64, 192<<20, 64<<20, 8<<20
+	p.Pids, p.Memory, p.FileSize, p.TmpSize = 64, memoryLimit, 64<<20, 8<<20
 	for _, step := range []func() error{
 		func() error { return p.directories(o) }, p.files, p.ipc,
 		func() error { return p.servers(ctx) },
