@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -110,8 +111,22 @@ func (o *outlet) act(kind action.Kind, target string, args map[string]any) actio
 	return a
 }
 
+// elsewhere refuses other ports of a host that a secret is bound to: there
+// somebody else's credential would not be noticed.
+func (o *outlet) elsewhere(d proxy.Dest) error {
+	ports := o.plan.bound[d.Host]
+	if len(ports) == 0 || slices.Contains(ports, d.Port) {
+		return nil
+	}
+	o.tally.refuse(string(action.NetConnect), hostPort(d), "secrets.port", 1)
+	return fault.New("app.outlet", fault.Denied, "a secret is bound to %s at port %d, so no other port of it is reached; use that port", d.Host, ports[0])
+}
+
 // Connect implements proxy.Judge.
 func (o *outlet) Connect(ctx context.Context, d proxy.Dest) (proxy.Passage, error) {
+	if err := o.elsewhere(d); err != nil {
+		return nil, err
+	}
 	return o.open(ctx, o.act(action.NetConnect, hostPort(d), map[string]any{
 		"host": d.Host, "port": strconv.Itoa(int(d.Port)), "program": d.Program,
 	}))
@@ -119,6 +134,9 @@ func (o *outlet) Connect(ctx context.Context, d proxy.Dest) (proxy.Passage, erro
 
 // Request implements proxy.Judge.
 func (o *outlet) Request(ctx context.Context, d proxy.Dest, r *proxy.RequestInfo) (proxy.Passage, error) {
+	if err := o.elsewhere(d); err != nil {
+		return nil, err
+	}
 	return o.open(ctx, o.act(action.HTTPRequest, origin(r.Scheme, d.Host, d.Port)+r.Path, map[string]any{
 		"host": d.Host, "port": strconv.Itoa(int(d.Port)), "method": r.Method, "path": r.Path, "query": r.Query, "program": d.Program,
 	}))

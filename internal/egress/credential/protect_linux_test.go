@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	if mode == "protected" {
-		if err := ProtectProcess(); err != nil {
+		if err := ProtectProcess(false); err != nil {
 			fmt.Println(err)
 		}
 	}

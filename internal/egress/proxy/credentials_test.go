@@ -109,7 +109,7 @@ func TestCredentials(t *testing.T) {
 	req, _ = http.NewRequest("GET", "https://good.test/", nil)
 	req.Header.Set("Connection", "Upgrade")
 	req.Header.Set("Upgrade", "websocket")
-	if got, err := do(t, cl, req); err != nil || got.code != 403 || !strings.Contains(got.body, "WebSocket") {
+	if got, err := do(t, cl, req); err != nil || got.code != 426 || !strings.Contains(got.body, "WebSocket") {
 		t.Errorf("WebSocket: %+v %v", got, err)
 	}
 	for _, text := range []string{"GET / HTTP/1.1\r\nHost: good.test:443\r\n\r\n"} {

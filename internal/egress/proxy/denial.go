@@ -21,7 +21,7 @@ func sayDenied(w http.ResponseWriter, r *http.Request, err error) {
 	text := fault.PublicText(err)
 	h := w.Header()
 	clear(h)
-	if status == http.StatusForbidden {
+	if status != http.StatusBadGateway {
 		h.Set(DeniedHeader, clip(ruleOf(err)))
 	}
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -42,7 +42,13 @@ func sayDenied(w http.ResponseWriter, r *http.Request, err error) {
 	_, _ = io.WriteString(w, body) //nolint:gosec // text/plain or JSON with nosniff; who asked may be gone
 }
 
+// statusOf is 403 for what was refused. A WebSocket that could be plain requests
+// is answered as RFC 9110 has it for a protocol that is required: clients that
+// know both fall back at once.
 func statusOf(err error) int {
+	if ruleOf(err) == ruleWebSocket {
+		return http.StatusUpgradeRequired
+	}
 	switch fault.KindOf(err) {
 	case fault.Denied, fault.NeedsAsk, fault.Budget, fault.Canceled:
 		return http.StatusForbidden

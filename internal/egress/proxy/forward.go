@@ -172,6 +172,9 @@ func exchangeOf(ctx context.Context) *exchange {
 	return x
 }
 
+// ruleWebSocket refuses a WebSocket to a host that a credential is bound to.
+const ruleWebSocket = "websocket-credential"
+
 // outgoing is the last step before a request leaves.
 type outgoing struct{ s *Server }
 
@@ -180,7 +183,7 @@ func (o outgoing) RoundTrip(r *http.Request) (*http.Response, error) {
 	x := exchangeOf(r.Context())
 	if o.s.cfg.Credentials != nil {
 		if r.Header.Get("Upgrade") != "" && o.s.credentialed(x.dest) {
-			return nil, refuse("websocket-credential", "a credential is bound to %s, and nothing takes it out of what a WebSocket sends back; use plain requests", x.dest.hostport())
+			return nil, refuse(ruleWebSocket, "a credential is bound to %s, and nothing takes it out of what a WebSocket sends back; use plain requests", x.dest.hostport())
 		}
 		if err := o.s.cfg.Credentials.Outgoing(r.Context(), x.dest, x.scheme == "https", r); err != nil {
 			return nil, err
