@@ -57,6 +57,7 @@ func (s *stage) signal(r request, fds []int) {
 			// A stopped shell cannot go on with its script when a child of its
 			// ends, nor die and make its children somebody else's.
 			_ = syscall.Kill(pid, syscall.SIGSTOP)
+			awaitStop(pid)
 			s.killBelow(pid, sig)
 			if r.Scope == scopeShell {
 				_ = syscall.Kill(pid, sig)
@@ -64,6 +65,18 @@ func (s *stage) signal(r request, fds []int) {
 		}
 	}
 	_ = s.send(event{Ev: evSent, ID: r.ID, Seq: r.Seq})
+}
+
+// awaitStop waits until a child that was told to stop has: until then it may
+// finish a fork whose child nobody would count. The state is left to be reaped.
+func awaitStop(pid int) {
+	for deadline := time.Now().Add(200 * time.Millisecond); time.Now().Before(deadline); time.Sleep(50 * time.Microsecond) {
+		var si unix.Siginfo
+		err := unix.Waitid(unix.P_PID, pid, &si, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT|unix.WNOHANG, nil)
+		if err != nil && err != unix.EINTR || si.Signo != 0 {
+			return
+		}
+	}
 }
 
 // killBelow signals every descendant of shell. Orphans of the shell belong to
