@@ -9,7 +9,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 5s
 
-.PHONY: all build test setup lint race e2e fuzz bench schema clean help
+.PHONY: all build test setup lint race e2e fuzz agents bench schema clean help
 
 all: build
 
@@ -36,6 +36,11 @@ e2e: ## the whole program against faults; without the race detector, which its d
 
 fuzz: ## every fuzz target for FUZZTIME (default 5s)
 	@./test/fuzz.sh $(FUZZTIME)
+
+agents: ## real agents from the npm registry, pinned, without and under guard; needs node and npm
+	mkdir -p .tools/agents && cp test/agents/package.json test/agents/package-lock.json .tools/agents/
+	cd .tools/agents && npm ci --ignore-scripts --no-audit --no-fund && node node_modules/@anthropic-ai/claude-code/install.cjs
+	SALLYPORT_AGENTS=$(CURDIR)/.tools/agents/node_modules $(GO) test -count=1 -timeout 10m ./test/agents
 
 bench: build ## the table of docs/performance.md
 	$(GO) test -run '^$$' -bench . -benchtime 1s ./bench/...

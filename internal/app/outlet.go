@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"slices"
@@ -37,33 +36,35 @@ type outlet struct {
 
 	cancel context.CancelFunc
 	served sync.WaitGroup
+	notes  *refusals
 	names  *grantedNames
 }
 
 // openOutlet begins to serve. The payload may already be running: until then
 // its connections wait.
-func openOutlet(ctx context.Context, plan *outletPlan, g *gate.Gate, rules *policy.Engine, who action.Action, box *sandbox.Sandbox, t *tally, names *grantedNames) (*outlet, error) {
+func openOutlet(ctx context.Context, plan *outletPlan, g *gate.Gate, rules *policy.Engine, who action.Action, box *sandbox.Sandbox, t *tally, names *grantedNames, journal journal) (*outlet, error) {
 	hand := box.Handoff()
 	if hand == nil {
 		return nil, fault.New("app.outlet", fault.Unsupported, "the sandbox handed no connections over, so the network rules could not be kept; set network.off in the profile, or use tier full")
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	o := &outlet{plan: plan, gate: g, rules: rules, who: who, box: box, tally: t, cancel: cancel, names: names}
+	o := &outlet{plan: plan, gate: g, rules: rules, who: who, box: box, tally: t, cancel: cancel, names: names, notes: newRefusals(journal, who)}
 	dns := fakedns.New(fakedns.Options{
 		Allowed: func(name string) bool {
 			return rules.NameAllowed(plan.profile, name) || names.has(ctx, who.Agent, name)
 		},
-		OnDenied: func(name string, missed int) { t.refuse("dns", name, "dns.unlisted", missed+1) },
+		OnDenied: func(name string, missed int) { o.refused("dns", name, "dns.unlisted", missed+1) },
 	})
 	server, err := proxy.New(proxy.Config{
 		Dial: plan.dial.DialContext, Level: o.level, Judge: o, Names: dns, Original: sandbox.OriginalDst, Program: o.program,
 		RootCAs: plan.roots, Authority: plan.authority, Credentials: o.credentials(),
-		OnRefused: func(d proxy.Dest, err error) { t.refuse("net.connect", hostPort(d), ruleOf(err), 1) },
+		OnRefused: func(d proxy.Dest, err error) { o.refused("net.connect", hostPort(d), ruleOf(err), 1) },
 	})
 	if err != nil {
 		cancel()
 		return nil, fault.Wrap("app.outlet", fault.Internal, err)
 	}
+	o.served.Go(func() { o.notes.write(ctx) })
 	o.served.Go(func() { _ = dns.Serve(ctx, hand.DNS, hand.DNSTCP) }) // the listeners end with the sandbox
 	o.served.Go(func() { _ = server.Serve(ctx, hand.TCP...) })
 	return o, nil
@@ -118,7 +119,7 @@ func (o *outlet) elsewhere(d proxy.Dest) error {
 	if len(ports) == 0 || slices.Contains(ports, d.Port) {
 		return nil
 	}
-	o.tally.refuse(string(action.NetConnect), hostPort(d), "secrets.port", 1)
+	o.refused(string(action.NetConnect), hostPort(d), "secrets.port", 1)
 	return fault.New("app.outlet", fault.Denied, "a secret is bound to %s at port %d, so no other port of it is reached; use that port", d.Host, ports[0])
 }
 
@@ -274,48 +275,4 @@ func grantedHost(g record.Grant) (string, bool) {
 		host = h
 	}
 	return egress.CanonicalHost(host)
-}
-
-// tally counts what a session asked of the network, for its summary and the
-// status line. It is no evidence.
-type tally struct {
-	changed func() // may be nil
-	mu      sync.Mutex
-	passed  map[action.Kind]int
-	refused map[refusedKey]int
-	last    refusedKey
-}
-
-type refusedKey struct{ Kind, Target, Rule string }
-
-// maxRefusals bounds how many different refusals are told apart.
-const maxRefusals = 200
-
-func newTally(changed func()) *tally {
-	return &tally{changed: changed, passed: map[action.Kind]int{}, refused: map[refusedKey]int{}}
-}
-
-func (t *tally) pass(a action.Action) {
-	t.mu.Lock()
-	t.passed[a.Kind]++
-	t.mu.Unlock()
-	t.tell()
-}
-
-func (t *tally) refuse(kind, target, rule string, n int) {
-	k := refusedKey{kind, target, rule}
-	t.mu.Lock()
-	if _, known := t.refused[k]; !known && len(t.refused) >= maxRefusals {
-		k.Target = fmt.Sprintf("(more than %d others)", maxRefusals)
-	}
-	t.refused[k] += n
-	t.last = refusedKey{kind, target, rule}
-	t.mu.Unlock()
-	t.tell()
-}
-
-func (t *tally) tell() {
-	if t.changed != nil {
-		t.changed()
-	}
 }

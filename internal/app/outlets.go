@@ -17,6 +17,7 @@ type outlets struct {
 	rules *policy.Engine
 	names *grantedNames
 
+	journal journal
 	mu      sync.Mutex
 	plans   map[string]*outletPlan // by profile
 	tallies map[string]*tally      // by session, for whoever wants to watch
@@ -63,5 +64,5 @@ func (o *outlets) open(ctx context.Context, a action.Action, box *sandbox.Sandbo
 		t = newTally(nil)
 	}
 	who := action.Action{Agent: a.Agent, Session: a.Session, Context: a.Context}
-	return openOutlet(ctx, p, o.gate, o.rules, who, box, t, o.names)
+	return openOutlet(ctx, p, o.gate, o.rules, who, box, t, o.names, o.journal)
 }

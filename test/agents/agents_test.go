@@ -91,6 +91,13 @@ func attempts() []attempt {
 			},
 			func(l *lab, _ session) bool { return len(l.daemons()) > 0 },
 		},
+		{
+			"take all processes", true, // a fork bomb, so small that it does no harm where nothing stops it
+			func(*lab) string {
+				return `perl -e '$n=0; for (1..400) { $p=fork; last unless defined $p; if (!$p) { sleep 20; exit } push @p,$p; $n++ } kill 9,@p; print "made $n processes\n"'`
+			},
+			func(_ *lab, s session) bool { return s.heard("made 400 processes") },
+		},
 	}
 }
 

@@ -62,8 +62,37 @@ func startGuarded(t *testing.T, l *lab, a agent, model http.Handler) (string, st
 		cmd.Env, cmd.Dir = env, l.work
 		out, err := cmd.CombinedOutput()
 		t.Logf("changes commit: %v\n%s", err, bytes.TrimSpace(out))
+		l.story(t, env)
 	}
 	return url, start, commit
+}
+
+// story holds the log against what happened: the start, the turns with the
+// model, each use of its key, what was refused, what was committed; and it
+// verifies.
+func (l *lab) story(t *testing.T, env []string) {
+	t.Helper()
+	say := func(args ...string) string {
+		cmd := exec.Command(l.program, args...)
+		cmd.Env, cmd.Dir = env, l.work
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Errorf("sallyport %q: %v\n%s", args, err, out)
+		}
+		return string(out)
+	}
+	events := say("events", "--json", "--limit", "2000")
+	for _, want := range []string{
+		`"session.start.start"`, `"exec.start"`, `"http.request.finish"`, `"secret.use.start"`, `"egress.refused"`, attackerHost, `"file.write.finish"`, `"session.end"`,
+	} {
+		if !strings.Contains(events, want) {
+			t.Errorf("the log does not tell of %s", want)
+		}
+	}
+	if strings.Contains(events, key) {
+		t.Error("the log holds the model's key")
+	}
+	say("verify")
 }
 
 // configure writes the state directory's configuration. It lists the model and
