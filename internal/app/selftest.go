@@ -39,13 +39,16 @@ type SelftestResult struct {
 // Selftest makes the known attacks against this machine's sandbox, the best
 // tier there is or the one named (full or landlock), each first outside it.
 func Selftest(ctx context.Context, tier string, root bool) (SelftestResult, error) {
-	o := selftest.Options{Extra: outsideProbes()}
+	var o selftest.Options
 	switch tier {
 	case sandbox.TierFull.String():
 		o.Tier = sandbox.TierFull
 	case sandbox.TierLandlock.String():
 		o.Tier = sandbox.TierLandlock
 	}
+	extra, done := outsideProbes(o.Tier)
+	defer done()
+	o.Extra = extra
 	sum, results, err := selftest.Run(ctx, o)
 	if err != nil {
 		return SelftestResult{}, err
@@ -66,6 +69,3 @@ func Selftest(ctx context.Context, tier string, root bool) (SelftestResult, erro
 	}
 	return out, nil
 }
-
-// outsideProbes are the attacks that other rooms than the sandbox stop.
-func outsideProbes() map[int]func(context.Context) selftest.Result { return nil }
