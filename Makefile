@@ -7,7 +7,7 @@ LINT     = .tools/golangci-lint
 LINTVER  = v2.15.0
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  = -s -w -X main.version=$(VERSION)
-FUZZTIME ?= 5s
+FUZZTIME ?= 3s
 
 .PHONY: all build test setup lint race e2e fuzz agents bench schema clean help
 
@@ -34,7 +34,7 @@ race: ## all tests of the rooms under the race detector, script tests included
 e2e: ## the whole program against faults; without the race detector, which its deadlines do not allow
 	$(GO) test -timeout 5m ./test/e2e
 
-fuzz: ## every fuzz target for FUZZTIME (default 5s)
+fuzz: ## every fuzz target for FUZZTIME (default 3s; 49 targets)
 	@./test/fuzz.sh $(FUZZTIME)
 
 agents: ## real agents from the npm registry, pinned, without and under guard; needs node and npm
