@@ -138,9 +138,7 @@ func (a *App) newGuarded(ctx context.Context, o GuardOptions) (*guarded, error) 
 	if g.program, err = locate(o.Argv[0], path, g.dir, g.visible); err != nil {
 		return nil, err
 	}
-	if g.seat, err = g.newSeat(); err != nil {
-		return nil, err
-	}
+	g.seat = g.newSeat()
 	g.tally = newTally(g.seat.changed)
 	g.sum = GuardSummary{Agent: g.name, Profile: g.profile, Program: g.program.Path, Session: g.session, Exit: -1}
 	g.engine, err = g.app.guardEngine(ctx, g)
@@ -225,6 +223,9 @@ func (g *guarded) run(ctx context.Context) error {
 	if err != nil {
 		return fault.Wrap("app.guard", fault.Config, err)
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go g.stopped(ctx, cancel)
 	argv := append([]string{g.program.Path}, g.opts.Argv[1:]...)
 	got, err := guard.Run(ctx, guard.Spec{
 		Agent: g.name, Session: g.session, Profile: g.profile, Argv: argv, Dir: spec.Workdir, Terminal: g.seat.size() != nil,
@@ -232,7 +233,16 @@ func (g *guarded) run(ctx context.Context) error {
 		SessionArgs: sessionPlan{spec: spec}.args(),
 	}, guard.Deps{Gate: g.engine.gate, Journal: g.engine.store, Now: g.engine.now, Opened: g.opened})
 	g.sum.Ran, g.sum.Exit, g.sum.Signal, g.sum.Seconds = got.Exit >= 0, got.Exit, got.Signal, got.Elapsed.Seconds()
-	return err
+	return because(ctx, err)
+}
+
+// stopped ends the run when the operator stops the agent.
+func (g *guarded) stopped(ctx context.Context, end context.CancelCauseFunc) {
+	select {
+	case <-g.engine.store.WatchStop(ctx, g.name):
+		end(fault.New("app.guard", fault.Denied, "%s was stopped by the operator; `sallyport guard` starts it again", g.name))
+	case <-ctx.Done():
+	}
 }
 
 // permit gives the grants that the command line asks for; they end with the run.

@@ -33,26 +33,30 @@ type seat struct {
 	said     atomic.Pointer[string] // what the last key command did, for the status line
 }
 
-func (g *guarded) newSeat() (*seat, error) {
+func (g *guarded) newSeat() *seat {
 	o := g.opts
-	s := &seat{
+	return &seat{
 		g: g, notices: make(chan struct{}, 1), attached: make(chan struct{}),
 		tty: o.In != nil && o.Out != nil && term.IsTerminal(int(o.In.Fd())) && term.IsTerminal(int(o.Out.Fd())),
 	}
-	if !s.tty || o.NoTranscript {
-		return s, nil
+}
+
+// record begins the transcript, unless none is wanted.
+func (s *seat) record() error {
+	g := s.g
+	if g.opts.NoTranscript {
+		return nil
 	}
 	dir := g.app.transcriptsDir()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fault.Wrap("app.transcript", fault.Unavailable, err)
+		return fault.Wrap("app.transcript", fault.Unavailable, err)
 	}
-	var err error
-	s.file, err = os.OpenFile(filepath.Join(dir, g.session+castSuffix), os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, g.session+castSuffix), os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
 	if err != nil {
-		return nil, fault.Wrap("app.transcript", fault.Unavailable, err)
+		return fault.Wrap("app.transcript", fault.Unavailable, err)
 	}
-	s.recorder = screen.NewRecorder(s.file, screen.RecorderOptions{Title: g.name, Scrub: func(b []byte) []byte { return g.plan.scrub(b) }})
-	return s, nil
+	s.file, s.recorder = f, screen.NewRecorder(f, screen.RecorderOptions{Title: g.name, Scrub: func(b []byte) []byte { return g.plan.scrub(b) }})
+	return nil
 }
 
 // size implements attach. The screen takes one row for itself once it is there.
@@ -83,6 +87,9 @@ func (s *seat) serve(ctx context.Context, p *sandbox.Process) error {
 	o := s.g.opts
 	if !s.tty {
 		return screen.Relay(ctx, o.In, o.Out, o.Err, screen.Pipes{In: p.Stdin, Out: p.Stdout, Err: p.Stderr})
+	}
+	if err := s.record(); err != nil {
+		return err
 	}
 	scr, err := screen.Attach(ctx, master{p.Terminal, p}, screen.Options{
 		In: o.In, Out: o.Out, Recorder: s.recorder, Status: s.status, Notices: s.notices, Commands: s.command, Color: o.Color,

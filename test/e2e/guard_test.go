@@ -283,3 +283,23 @@ func TestGuardWorkdirVanishes(t *testing.T) {
 		t.Error("the directory was made anew")
 	}
 }
+
+// TestGuardStopped: `sallyport stop` ends a guarded program too, politely.
+func TestGuardStopped(t *testing.T) {
+	t.Parallel()
+	m := marker(44)
+	l := newLab(t)
+	p := l.guard("--as", "worker", "--", "bash", "-c", "echo kept > kept.txt; sleep "+m)
+	until(t, 20*time.Second, "the program runs", func() bool { return len(processes(m)) == 1 })
+	if r := l.ok("stop", "worker"); !strings.Contains(r.out, "ended by itself") {
+		t.Errorf("the stop had to kill:\n%s", r.out)
+	}
+	if r := p.wait(patience); r.code != codeDenied || !strings.Contains(r.err, "stopped by the operator") {
+		t.Errorf("exit %d\n%s", r.code, r.text())
+	}
+	l.gone(m, 5*time.Second)
+	if got := l.ok("changes"); !strings.Contains(got.out, "worker") {
+		t.Errorf("the changes are lost:\n%s", got.text())
+	}
+	l.verify()
+}
