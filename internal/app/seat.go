@@ -31,6 +31,7 @@ type seat struct {
 	recorder *screen.Recorder
 	file     *os.File               // of the transcript; nil when none is kept
 	said     atomic.Pointer[string] // what the last key command did, for the status line
+	widening atomic.Bool            // it is asked whether to permit a destination
 }
 
 func (g *guarded) newSeat() *seat {
@@ -122,7 +123,7 @@ func (s *seat) status() string {
 	if refused > 0 {
 		line += fmt.Sprintf(", %d refused", refused)
 		if dest, ok := g.tally.lastRefused(); ok {
-			line += fmt.Sprintf(": %s (Ctrl-] a allows it for 1h)", dest)
+			line += fmt.Sprintf(": %s (Ctrl-] a to allow it)", dest)
 		}
 	}
 	if said := s.said.Load(); said != nil {
@@ -134,20 +135,24 @@ func (s *seat) status() string {
 // allowFor is how long a destination stays permitted that a key allowed.
 const allowFor = time.Hour
 
-// command obeys a key after the prefix: a permits the destination that was
-// refused last, k ends the program.
+// command obeys a key after the prefix: a asks whether to permit the
+// destination that was refused last, k ends the program.
 func (s *seat) command(key byte) {
 	said := ""
 	switch key {
 	case 'a':
 		dest, ok := s.g.tally.lastRefused()
-		if !ok {
+		switch {
+		case !ok:
 			said = "nothing was refused"
-			break
-		}
-		said = dest + " is allowed for 1h, try again"
-		if _, err := s.g.app.GrantDestination(context.Background(), s.g.name, dest, allowFor, "allowed at the terminal of guard"); err != nil {
-			said = fault.PublicText(err)
+		case s.widening.CompareAndSwap(false, true):
+			// The program refuses itself something else when it likes, also while
+			// the key is pressed: what is permitted is what this question names.
+			go func() {
+				defer s.widening.Store(false)
+				s.say(s.widen(dest))
+			}()
+			return
 		}
 	case 'k':
 		said = "ending"
@@ -155,6 +160,28 @@ func (s *seat) command(key byte) {
 	default:
 		said = "a allows what was refused last, k ends the program"
 	}
+	s.say(said)
+}
+
+// widen permits a destination if the person says yes to its very name, and says
+// what came of it.
+func (s *seat) widen(dest string) string {
+	<-s.attached // a key may come before the screen is known here
+	answer, answered, err := s.screen.Ask(context.Background(), screen.Question{
+		Text: "allow all of " + dest + " for 1h?",
+		Keys: []screen.Choice{{Key: 'y', Label: "allow"}, {Key: 'n', Label: "leave it refused"}},
+	})
+	if err != nil || !answered || answer != "allow" {
+		return dest + " stays refused"
+	}
+	if _, err := s.g.app.GrantDestination(context.Background(), s.g.name, dest, allowFor, "allowed at the terminal of guard"); err != nil {
+		return fault.PublicText(err)
+	}
+	return dest + " is allowed for 1h, try again"
+}
+
+// say puts what a key did on the status line.
+func (s *seat) say(said string) {
 	s.said.Store(&said)
 	s.changed()
 }
@@ -169,6 +196,9 @@ func (s *seat) asker() approval.Asker {
 
 type seatAsker struct{ s *seat }
 
+// allowHost is the answer that permits more than what was asked.
+const allowHost = "allow all of this host and port for 1h"
+
 // Ask implements approval.Asker. The question is the whole rendered one; the
 // answer is a key that neither the program nor what was typed for it can press.
 func (a seatAsker) Ask(ctx context.Context, row record.AskRow, _ string) (answer, answered bool, err error) {
@@ -179,12 +209,12 @@ func (a seatAsker) Ask(ctx context.Context, row record.AskRow, _ string) (answer
 	}
 	got, answered, err := a.s.screen.Ask(ctx, screen.Question{
 		Text: questionOf(row),
-		Keys: []screen.Choice{{Key: 'y', Label: "allow once"}, {Key: 'h', Label: "allow 1h"}, {Key: 'n', Label: "deny"}},
+		Keys: []screen.Choice{{Key: 'y', Label: "allow once"}, {Key: 'h', Label: allowHost}, {Key: 'n', Label: "deny"}},
 	})
 	if err != nil || !answered {
 		return false, false, err
 	}
-	if got == "allow 1h" {
+	if got == allowHost {
 		dest, ok := row.Target, row.Kind == action.NetConnect
 		if row.Kind == action.HTTPRequest {
 			dest, ok = destinationOf(row.Target)
@@ -199,16 +229,35 @@ func (a seatAsker) Ask(ctx context.Context, row record.AskRow, _ string) (answer
 }
 
 // questionOf is short enough for one row where the target is: why it is asked
-// is said at length in the log and by `sallyport approvals`.
+// is said at length in the log and by `sallyport approvals`. Of a request it
+// names all that a yes would let pass, as the signed statement has it.
 func questionOf(row record.AskRow) string {
 	switch row.Kind {
 	case action.NetConnect:
 		return "connect to " + row.Target + "?"
 	case action.HTTPRequest:
-		return "request " + row.Target + "?"
+		method, query := requestOf(row.Payload)
+		if query != "" {
+			query = "?" + query
+		}
+		return method + " " + row.Target + query + " ?"
 	default:
 		return fmt.Sprintf("%s %s? %s", row.Kind, row.Target, row.Because)
 	}
+}
+
+// requestOf reads method and query of the request that a statement is about.
+func requestOf(payload []byte) (method, query string) {
+	all, err := action.ParseObject(payload)
+	if err != nil {
+		return "(unreadable)", "" // answering it fails too
+	}
+	for _, key := range []string{"predicate", "action", "args"} {
+		all, _ = all[key].(map[string]any)
+	}
+	method, _ = all["method"].(string)
+	query, _ = all["query"].(string)
+	return method, query
 }
 
 // close ends the recording.

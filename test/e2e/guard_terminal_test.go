@@ -51,6 +51,10 @@ func TestGuardTerminal(t *testing.T) {
 	}
 	k.types(prefixKey + "n")
 	k.sees("first 35")
+	k.types(prefixKey + "a") // asks first: what was refused last may change under the finger
+	k.sees("allow all of api.test:" + s.port + " for 1h?")
+	k.types(prefixKey + "n")
+	k.sees("stays refused")
 	k.types("curl -ksS -m 30 https://api.test:" + s.port + "/asked; echo second $?\r")
 	k.sees("connect to api.test")
 	k.types(prefixKey + "y")

@@ -110,6 +110,30 @@ func TestAskOnlyAnsweredByThePerson(t *testing.T) {
 	}
 }
 
+// TestAskReplaced: a program takes a question back and asks another while the
+// person is about to answer the first.
+func TestAskReplaced(t *testing.T) {
+	b := newBench(t, 10, 70, Options{})
+	ctx, cancel := context.WithCancel(t.Context())
+	first := b.asks(ctx, allow("harmless?"))
+	b.shows("harmless?")
+	cancel()
+	b.expect(first, " false <nil>")
+	b.shows("ours")
+	second := b.asks(t.Context(), allow("evil?"))
+	b.shows("another question, press twice: evil?")
+	b.types("\x1dy") // meant for the first
+	b.shows("evil?  ^] then: [y] allow [n] deny")
+	b.until("one press less", func() bool { return !strings.Contains(b.last(), "twice") })
+	b.unanswered(second)
+	b.types("\x1dn")
+	b.expect(second, "deny true <nil>")
+	third := b.asks(t.Context(), allow("third?"))
+	b.shows("third?")
+	b.types("\x1dy")
+	b.expect(third, "allow true <nil>")
+}
+
 // TestAskKeyboardProtocol: a program that switches the keyboard to sequences
 // does not hide the prefix key.
 func TestAskKeyboardProtocol(t *testing.T) {

@@ -31,6 +31,7 @@ type question struct {
 	pages  int  // as drawn last
 	width  int  // as drawn last
 	seen   bool // its end was on the screen
+	fresh  bool // it took the place of one that nobody answered
 	answer chan string
 }
 
@@ -41,6 +42,7 @@ type desk struct {
 	at    *question // the first one when the prefix was pressed, if its end was shown by then
 	help  bool
 	await bool
+	gone  bool // a question that was shown went unanswered, and no key came since
 }
 
 func (q Question) valid(prefix byte) error {
@@ -61,7 +63,10 @@ func (q Question) valid(prefix byte) error {
 // of the Choice whose key was pressed after the prefix key. The program's
 // screen goes on. A key counts only if the end of the question was on the
 // screen before the prefix was pressed, so neither what was typed ahead nor
-// what was typed for the program answers. answered is false if ctx ended or the
+// what was typed for the program answers. After a question that was shown and
+// taken back, the first key only says so: a program takes a question back and
+// asks another when it likes, also while a finger is on its way to the answer
+// of the first. answered is false if ctx ended or the
 // screen was closed first; err then is nil or says why the screen is gone.
 func (s *Screen) Ask(ctx context.Context, ask Question) (answer string, answered bool, err error) {
 	if err := ask.valid(s.opt.Prefix); err != nil {
@@ -89,6 +94,7 @@ func (s *Screen) withdraw(q *question) {
 	d.mu.Lock()
 	for i, other := range d.queue {
 		if other == q {
+			d.gone = d.gone || i == 0 && q.width > 0
 			d.queue = append(d.queue[:i], d.queue[i+1:]...)
 			break
 		}
@@ -110,7 +116,7 @@ func (d *desk) armed() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.await, d.at = true, nil
-	if q := d.front(); q != nil && q.seen {
+	if q := d.front(); q != nil && q.seen && !q.fresh {
 		d.at = q
 	}
 }
@@ -120,7 +126,7 @@ func (d *desk) press(key byte) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	at, help := d.at, d.help
-	d.await, d.at, d.help = false, nil, false
+	d.await, d.at, d.help, d.gone = false, nil, false, false
 	q := d.front()
 	switch {
 	case key == '?':
@@ -138,6 +144,7 @@ func (d *desk) press(key byte) bool {
 		}
 		if q != at {
 			q.page = min(q.page+1, max(q.pages-1, 0)) // not all of it was shown: show more
+			q.fresh = q.fresh && q.width == 0
 			return true
 		}
 		d.queue = d.queue[1:]
@@ -160,7 +167,13 @@ func (d *desk) line(status, prefix string, width int) (text string, asking bool)
 	case q == nil:
 		return status, false
 	}
+	if d.gone {
+		d.gone, q.fresh = false, true
+	}
 	var b strings.Builder
+	if q.fresh {
+		b.WriteString("another question, press twice: ")
+	}
 	b.WriteString(plain(q.Text) + "  " + prefix + " then:")
 	for _, c := range q.Keys {
 		fmt.Fprintf(&b, " [%c] %s", c.Key, plain(c.Label))
