@@ -94,7 +94,7 @@ func (e *engine) wire(ctx context.Context, agents []*config.Agent, asker approva
 			action.NetConnect: opened{}, action.HTTPRequest: opened{}, action.SecretUse: released{},
 		},
 	})
-	e.boxes.net = &outlets{gate: e.gate, rules: rules, plans: e.plans, journal: e.store, names: &grantedNames{grants: st.Grants, now: e.now}}
+	e.boxes.net = &outlets{gate: e.gate, rules: rules, plans: e.plans, journal: e.store, state: e.app.Paths.Home, names: &grantedNames{grants: st.Grants, now: e.now}}
 	return err
 }
 

@@ -38,17 +38,21 @@ type outlet struct {
 	served sync.WaitGroup
 	notes  *refusals
 	names  *grantedNames
+
+	actions, refusals *pace // what it may have written down
+	room              *room
 }
 
 // openOutlet begins to serve. The payload may already be running: until then
 // its connections wait.
-func openOutlet(ctx context.Context, plan *outletPlan, g *gate.Gate, rules *policy.Engine, who action.Action, box *sandbox.Sandbox, t *tally, names *grantedNames, journal journal) (*outlet, error) {
+func openOutlet(ctx context.Context, plan *outletPlan, g *gate.Gate, rules *policy.Engine, who action.Action, box *sandbox.Sandbox, t *tally, names *grantedNames, journal journal, state string) (*outlet, error) {
 	hand := box.Handoff()
 	if hand == nil {
 		return nil, fault.New("app.outlet", fault.Unsupported, "the sandbox handed no connections over, so the network rules could not be kept; set network.off in the profile, or use tier full")
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	o := &outlet{plan: plan, gate: g, rules: rules, who: who, box: box, tally: t, cancel: cancel, names: names, notes: newRefusals(journal, who)}
+	o.actions, o.refusals, o.room = newPace(actionBurst, actionsPerSecond), newPace(refusalBurst, refusalsPerSecond), newRoom(state)
 	dns := fakedns.New(fakedns.Options{
 		Allowed: func(name string) bool {
 			return rules.NameAllowed(plan.profile, name) || names.has(ctx, who.Agent, name)
@@ -145,16 +149,35 @@ func (o *outlet) Request(ctx context.Context, d proxy.Dest, r *proxy.RequestInfo
 
 // open passes an action through the gate; the passage settles it.
 func (o *outlet) open(ctx context.Context, a action.Action) (proxy.Passage, error) {
+	if err := o.admit(ctx); err != nil {
+		o.tally.refuse(string(a.Kind), a.Target, ruleOf(err), 1)
+		return nil, err
+	}
 	p, err := o.gate.Open(ctx, a)
 	if err == nil {
 		_, err = p.Take()
 	}
 	if err != nil {
-		o.tally.refuse(string(a.Kind), a.Target, ruleOf(err), 1)
+		o.denied(ctx, a, a.Target, err)
 		return nil, err
 	}
 	o.tally.pass(a)
 	return &passage{gate: o.gate, permit: p, ctx: ctx}, nil
+}
+
+// admit lets an action come to the gate when its lines in the log have room.
+func (o *outlet) admit(ctx context.Context) error {
+	if err := o.room.check(); err != nil {
+		return err
+	}
+	return o.actions.wait(ctx)
+}
+
+// denied counts what the gate refused. Its answer is held back when there were
+// many: a program that tries again at once must not fill the log.
+func (o *outlet) denied(ctx context.Context, a action.Action, what string, err error) {
+	o.tally.refuse(string(a.Kind), what, ruleOf(err), 1)
+	_ = o.refusals.wait(ctx) // it was refused; whoever does not wait for the answer is gone
 }
 
 // passage is an opened action.
@@ -213,8 +236,11 @@ func (u secretUse) Outgoing(ctx context.Context, d proxy.Dest, tls bool, r *http
 		a := u.o.act(action.SecretUse, name, map[string]any{
 			"host": d.Host, "port": strconv.Itoa(int(d.Port)), "field": field, "program": d.Program,
 		})
+		if err := u.o.admit(ctx); err != nil {
+			return err
+		}
 		if _, err := u.o.gate.Do(ctx, a); err != nil {
-			u.o.tally.refuse(string(a.Kind), name+" to "+hostPort(d), ruleOf(err), 1)
+			u.o.denied(ctx, a, name+" to "+hostPort(d), err)
 			return err
 		}
 		u.o.tally.pass(a)

@@ -18,6 +18,7 @@ type outlets struct {
 	names *grantedNames
 
 	journal journal
+	state   string // directory that everything is written down in
 	mu      sync.Mutex
 	plans   map[string]*outletPlan // by profile
 	tallies map[string]*tally      // by session, for whoever wants to watch
@@ -64,5 +65,5 @@ func (o *outlets) open(ctx context.Context, a action.Action, box *sandbox.Sandbo
 		t = newTally(nil)
 	}
 	who := action.Action{Agent: a.Agent, Session: a.Session, Context: a.Context}
-	return openOutlet(ctx, p, o.gate, o.rules, who, box, t, o.names, o.journal)
+	return openOutlet(ctx, p, o.gate, o.rules, who, box, t, o.names, o.journal, o.state)
 }

@@ -60,11 +60,12 @@ type journal interface {
 
 // refusals writes down what was refused without a question to the gate: names
 // that no rule could allow, connections that are not what they say. They may
-// come faster than they can be written; then they are counted.
+// come faster than they can or should be written; then they are counted.
 type refusals struct {
 	journal journal
 	who     action.Action
 	waiting chan refusal
+	pace    *pace
 	mu      sync.Mutex
 	missed  int
 }
@@ -75,20 +76,27 @@ type refusal struct {
 }
 
 func newRefusals(j journal, who action.Action) *refusals {
-	return &refusals{journal: j, who: who, waiting: make(chan refusal, 64)}
+	return &refusals{journal: j, who: who, waiting: make(chan refusal, 64), pace: newPace(noteBurst, notesPerSecond)}
 }
 
 // refused tells people and record of something that never became an action.
 func (o *outlet) refused(kind, target, rule string, n int) {
 	o.tally.refuse(kind, target, rule, n)
-	r := o.notes
-	select {
-	case r.waiting <- refusal{refusedKey{kind, target, rule}, n}:
-	default:
-		r.mu.Lock()
-		r.missed += n
-		r.mu.Unlock()
+	o.notes.add(refusal{refusedKey{kind, target, rule}, n})
+}
+
+// add takes a refusal without blocking.
+func (r *refusals) add(x refusal) {
+	if r.pace.now() {
+		select {
+		case r.waiting <- x:
+			return
+		default:
+		}
 	}
+	r.mu.Lock()
+	r.missed += x.count
+	r.mu.Unlock()
 }
 
 // write appends until ctx ends, then what is left.
@@ -103,10 +111,21 @@ func (r *refusals) write(ctx context.Context) {
 				case x := <-r.waiting:
 					r.append(ctx, x)
 				default:
+					r.rest(ctx)
 					return
 				}
 			}
 		}
+	}
+}
+
+// rest writes how many went uncounted since the last line.
+func (r *refusals) rest(ctx context.Context) {
+	r.mu.Lock()
+	missed := r.missed
+	r.mu.Unlock()
+	if missed > 0 {
+		r.append(ctx, refusal{refusedKey{Kind: "any", Rule: "many"}, 0})
 	}
 }
 

@@ -70,6 +70,50 @@ func TestMaxConns(t *testing.T) {
 	w.judge.end(5)
 }
 
+// TestMaxRequests: requests that wait, here for a body that never comes, do not
+// pile up in memory.
+func TestMaxRequests(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.MaxRequests = 3 })
+	came := make(chan bool, 8)
+	w.web(func(rw http.ResponseWriter, r *http.Request) {
+		came <- true
+		io.Copy(io.Discard, r.Body)
+		io.WriteString(rw, "ok")
+	}, "good.test:80")
+	const post = "POST / HTTP/1.1\r\nHost: good.test\r\nContent-Length: 3\r\n\r\n"
+	var held []net.Conn
+	for range 3 {
+		c := w.dial("198.18.0.1:80")
+		io.WriteString(c, post)
+		held = append(held, c)
+		<-came
+	}
+	if out := say(t, w.dial("198.18.0.1:80"), post+"abc"); !strings.Contains(out, " 403 ") || !strings.Contains(out, "max-requests") {
+		t.Errorf("one more is answered %q", out)
+	}
+	if out := say(t, held[0], "abcGET / HTTP/1.1\r\nHost: good.test\r\nConnection: close\r\n\r\n"); strings.Count(out, " 200 ") != 2 {
+		t.Errorf("afterwards %q", out)
+	}
+	if n := len(w.judge.questions()); n != 4 {
+		t.Errorf("%d requests were judged", n)
+	}
+}
+
+// TestLongTarget: what is kept of a request is short.
+func TestLongTarget(t *testing.T) {
+	w := newWorld(t, nil)
+	w.web(func(rw http.ResponseWriter, _ *http.Request) { io.WriteString(rw, "ok") }, "good.test:80")
+	for n, want := range map[int]string{maxTarget: " 200 ", maxTarget + 1: " 403 "} {
+		path, query := "/"+strings.Repeat("a", n/2-1), strings.Repeat("b", n-n/2)
+		if out := say(t, w.dial("198.18.0.1:80"), "GET "+path+"?"+query+" HTTP/1.1\r\nHost: good.test\r\nConnection: close\r\n\r\n"); !strings.Contains(out, want) {
+			t.Errorf("%d bytes: %.200q, want %q", n, out, want)
+		}
+	}
+	if q := w.judge.questions(); len(q) != 1 {
+		t.Errorf("%d requests were judged", len(q))
+	}
+}
+
 // TestHalfClose: a program that has said everything still hears the answer.
 func TestHalfClose(t *testing.T) {
 	w := newWorld(t, nil)

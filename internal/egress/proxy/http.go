@@ -10,8 +10,10 @@ import (
 	"sallyport/internal/fault"
 )
 
-// maxHeader bounds the head of a request and of an answer, in bytes.
-const maxHeader = 64 << 10
+const (
+	maxHeader = 64 << 10 // bytes of the head of a request and of an answer
+	maxTarget = 8 << 10  // bytes of a request's path and query, which whoever judges keeps
+)
 
 // ServeHTTP implements http.Handler for the requests of the sandbox.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -26,6 +28,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	d, scheme, err := s.target(c, r)
+	if err == nil {
+		select {
+		case s.hand <- struct{}{}:
+			defer func() { <-s.hand }()
+		default:
+			err = refuse("max-requests", "more than %d requests at a time are not served; end some", s.cfg.MaxRequests)
+		}
+	}
 	if err != nil {
 		s.refused(d, err)
 		sayDenied(w, r, err)
@@ -73,6 +83,9 @@ func (s *Server) target(c *conn, r *http.Request) (Dest, string, error) {
 	}
 	if err := sameHost(d, r, scheme, c.fixed); err != nil {
 		return d, scheme, err
+	}
+	if len(sentPath(r.URL))+len(r.URL.RawQuery) > maxTarget {
+		return d, scheme, refuse("http-form", "path and query of a request are at most %d bytes together; send what is longer in its body", maxTarget)
 	}
 	if r.URL.User != nil || r.URL.Opaque != "" || !strings.HasPrefix(r.URL.EscapedPath(), "/") && r.URL.EscapedPath() != "" && (r.URL.Path != "*" || r.Method != http.MethodOptions) {
 		return d, scheme, refuse("http-form", "the request target %q is no plain path; leave user names and other forms out", clip(r.RequestURI))

@@ -114,6 +114,10 @@ type Config struct {
 	// MaxConns bounds the connections served at a time; further ones are reset.
 	// Default 1024.
 	MaxConns int
+	// MaxRequests bounds the requests in hand at a time, of all connections
+	// together; further ones are refused. Each may hold its header in memory for
+	// as long as a program likes. Default 1024.
+	MaxRequests int
 	// HeadTimeout bounds the wait for a first request, a ClientHello or a
 	// request's header. Default 5 s.
 	HeadTimeout time.Duration
@@ -135,6 +139,9 @@ func (c *Config) defaults() error {
 	}
 	if c.MaxConns <= 0 {
 		c.MaxConns = 1024
+	}
+	if c.MaxRequests <= 0 {
+		c.MaxRequests = 1024
 	}
 	for d, v := range map[*time.Duration]time.Duration{
 		&c.HeadTimeout: 5 * time.Second, &c.SilentAfter: 300 * time.Millisecond, &c.Idle: time.Hour,

@@ -25,6 +25,7 @@ type Server struct {
 	stop context.CancelFunc
 	wg   sync.WaitGroup // connections and handlers
 	free chan struct{}  // one element per connection
+	hand chan struct{}  // one element per request
 }
 
 // New makes a proxy; it serves once.
@@ -32,7 +33,7 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.defaults(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, handed: newAccepted(), free: make(chan struct{}, cfg.MaxConns)}
+	s := &Server{cfg: cfg, handed: newAccepted(), free: make(chan struct{}, cfg.MaxConns), hand: make(chan struct{}, cfg.MaxRequests)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.outside = s.transport()
 	s.forward = s.reverseProxy()
