@@ -90,7 +90,7 @@ func describe(ctx context.Context, set *changes.Set, live bool) (ChangeSet, erro
 }
 
 // ChangeSets lists what waits for review, newest first; all gives what is over
-// too.
+// or empty too.
 func (a *App) ChangeSets(ctx context.Context, all bool) ([]ChangeSet, error) {
 	found, err := changes.Sets(a.changesDir())
 	if err != nil {
@@ -112,6 +112,9 @@ func (a *App) ChangeSets(ctx context.Context, all bool) ([]ChangeSet, error) {
 		info, err := describe(ctx, set, f.Live)
 		if err != nil {
 			info.Error = sentence(err)
+		}
+		if info.Count == 0 && info.Error == "" && !f.Live && !all {
+			continue // of a session that was killed before it changed anything
 		}
 		out = append(out, info)
 	}
@@ -216,11 +219,11 @@ func (a *App) CommitChanges(ctx context.Context, id string, list []Change, confi
 	return out, err
 }
 
-// DiscardChanges drops changes; without a list all of them.
-func (a *App) DiscardChanges(ctx context.Context, id string, list []Change) error {
+// DiscardChanges drops changes, without a list all of them, and names the set.
+func (a *App) DiscardChanges(ctx context.Context, id string, list []Change) (string, error) {
 	set, err := a.changeSet(ctx, id)
 	if err != nil {
-		return err
+		return "", err
 	}
 	what := "all"
 	if list == nil {
@@ -233,17 +236,17 @@ func (a *App) DiscardChanges(ctx context.Context, id string, list []Change) erro
 		}
 		err = set.Discard(ctx, inner)
 	}
+	m := set.Meta()
 	if err != nil {
-		return err
+		return m.ID, err
 	}
 	st, err := a.Store(ctx)
 	if err != nil {
-		return err
+		return m.ID, err
 	}
-	m := set.Meta()
 	_, err = st.Append(ctx, record.Event{
 		Type: "changes.discarded", Agent: m.Agent, Session: m.Session, Channel: "SYSTEM", Level: "info", Alert: "none",
 		Data: map[string]any{"alert": "none", "changes": m.ID, "dir": m.Dir, "discarded": what},
 	})
-	return err
+	return m.ID, err
 }

@@ -201,6 +201,9 @@ func (a *App) guardEngine(ctx context.Context, g *guarded) (*engine, error) {
 	return e, e.begin(ctx, agents)
 }
 
+// endedByKey is the exit code of a program that the person ended: 128 + SIGKILL.
+const endedByKey = 137
+
 // run starts the program and stays until it ends.
 func (g *guarded) run(ctx context.Context) error {
 	revoke, err := g.permit(ctx)
@@ -233,6 +236,11 @@ func (g *guarded) run(ctx context.Context) error {
 		SessionArgs: sessionPlan{spec: spec}.args(),
 	}, guard.Deps{Gate: g.engine.gate, Journal: g.engine.store, Now: g.engine.now, Opened: g.opened})
 	g.sum.Ran, g.sum.Exit, g.sum.Signal, g.sum.Seconds = got.Exit >= 0, got.Exit, got.Signal, got.Elapsed.Seconds()
+	if g.seat.ended.Load() && fault.Is(err, fault.Unavailable) { // the whole sandbox was ended, so nobody told the code
+		g.sum.Ran, g.sum.Exit, g.sum.Signal = true, endedByKey, "killed"
+		fmt.Fprintln(g.opts.Notes, "sallyport: the program was ended at the terminal")
+		return nil
+	}
 	return because(ctx, err)
 }
 
@@ -301,7 +309,10 @@ func (g *guarded) finish(ctx context.Context) error {
 	for _, set := range g.sets {
 		err = errors.Join(err, set.End()) // of a session that never began too
 		info, serr := describe(ctx, set, false)
-		if err = errors.Join(err, serr); serr == nil && info.Count == 0 {
+		if serr != nil {
+			info.Error = sentence(serr)
+		}
+		if serr == nil && info.Count == 0 {
 			err = errors.Join(err, set.DiscardAll(ctx), set.Remove())
 			continue
 		}

@@ -3,7 +3,9 @@ package app
 import (
 	"fmt"
 	"os"
+	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,17 +36,12 @@ func (a *App) workdirOf(dir, userHome string) (string, error) {
 	if r, err := filepath.EvalSymlinks(state); err == nil {
 		state = r
 	}
-	own := userHome
-	if r, err := filepath.EvalSymlinks(own); err == nil {
-		own = r
-	}
-	why := ""
+	why := systemPlace(resolved)
 	switch {
 	case !info.IsDir():
 		why = "is no directory"
-	case resolved == "/":
-		why = "is the root of this machine"
-	case own != "" && within(own, resolved):
+	case why != "":
+	case slices.ContainsFunc(homesOf(userHome), func(home string) bool { return within(home, resolved) }):
 		why = "holds your home with its keys and settings"
 	case within(state, resolved):
 		why = "holds Sallyport's own state"
@@ -56,6 +53,45 @@ func (a *App) workdirOf(dir, userHome string) (string, error) {
 			"the working directory %s %s, and an agent reads all of its working directory; change to a project directory or name one with --workdir", resolved, why)
 	}
 	return resolved, nil
+}
+
+// systemPlace says why a directory is the machine's and never a project; "" if
+// it is not.
+func systemPlace(dir string) string {
+	switch dir {
+	case "/":
+		return "is the root of this machine"
+	case "/boot", "/etc", "/run", "/var":
+		return "holds this machine's settings, keys or services"
+	case "/home":
+		return "holds the homes of this machine's users"
+	}
+	for _, kernel := range []string{"/dev", "/proc", "/sys"} {
+		if within(dir, kernel) {
+			return "is made by the kernel and holds no files of a project"
+		}
+	}
+	return ""
+}
+
+// homesOf gives the homes that are the operator's: the one the environment
+// names and the one of the account, which differ under sudo.
+func homesOf(userHome string) []string {
+	all := []string{userHome}
+	if u, err := user.Current(); err == nil {
+		all = append(all, u.HomeDir)
+	}
+	var out []string
+	for _, home := range all {
+		if !filepath.IsAbs(home) || home == "/" || home == "/nonexistent" {
+			continue
+		}
+		if r, err := filepath.EvalSymlinks(home); err == nil {
+			home = r
+		}
+		out = append(out, home)
+	}
+	return out
 }
 
 // boxOf is what a profile gives to a session's sandbox.

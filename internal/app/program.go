@@ -3,6 +3,7 @@ package app
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -56,6 +57,9 @@ func locate(name, path, dir string, visible func(string) bool) (program, error) 
 // lookPath resolves a name by PATH. Entries that are not absolute are left
 // out: what lies in the working directory is the agent's, not the operator's.
 func lookPath(name, path, dir string) (string, error) {
+	if name == "" {
+		return "", fault.New("app.program", fault.Usage, "the program has no name; write one behind --, as in `sallyport guard -- bash`")
+	}
 	if strings.ContainsRune(name, '/') {
 		if !filepath.IsAbs(name) {
 			name = filepath.Join(dir, name)
@@ -72,7 +76,9 @@ func lookPath(name, path, dir string) (string, error) {
 		if err == nil {
 			return file, nil
 		}
-		if fault.Is(err, fault.Denied) && denied == nil {
+		// What this user cannot look at is not there, as for a shell; nor is a
+		// directory of that name.
+		if info, serr := os.Stat(file); serr == nil && !info.IsDir() && denied == nil {
 			denied = err
 		}
 	}
@@ -88,7 +94,10 @@ func executable(file string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return fault.New("app.program", fault.NotFound, "there is no program %s; check the path", file)
 	case err != nil:
-		return fault.Wrap("app.program", fault.Denied, err)
+		return &fault.Error{
+			Op: "app.program", Kind: fault.Denied, Err: err,
+			Public: fmt.Sprintf("the program %s cannot be looked at by this user; check the path and its permissions", file),
+		}
 	case info.IsDir() || info.Mode().Perm()&0o111 == 0:
 		return fault.New("app.program", fault.Denied, "%s is no executable file; name a program", file)
 	}

@@ -31,7 +31,7 @@ func TestLocate(t *testing.T) {
 	plant(t, dir, map[string]string{
 		"sys/sh": "\x7fELF", "own/tool": "\x7fELF", "own/private/key": "x", "own/rt": "\x7fELF",
 		"lib/node_modules/@a/cli/cli.js": "#!/usr/bin/env -S rt --flag\n", "own/script": "#!" + dir + "/sys/sh -e\n", "own/loop": "#!" + dir + "/own/loop\n",
-		"own/missing": "#!/usr/bin/env nothere\n", "work/tool": "evil",
+		"own/missing": "#!/usr/bin/env nothere\n", "work/tool": "evil", "own/sh/file": "",
 	})
 	if err := os.WriteFile(filepath.Join(dir, "own/plain"), nil, 0o644); err != nil {
 		t.Fatal(err)
@@ -51,6 +51,7 @@ func TestLocate(t *testing.T) {
 		"cli":      {path: "lib/node_modules/@a/cli/cli.js", show: []string{"lib/node_modules", "own/rt"}},
 		"script":   {path: "own/script", show: []string{"own/script"}},
 		"./tool":   {path: "work/tool", show: []string{"work/tool"}},
+		"":         {kind: fault.Usage},
 		"nothing":  {kind: fault.NotFound},
 		"missing":  {kind: fault.NotFound},
 		"plain":    {kind: fault.Denied},

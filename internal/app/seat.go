@@ -30,6 +30,7 @@ type seat struct {
 	screen   *screen.Screen
 	recorder *screen.Recorder
 	file     *os.File               // of the transcript; nil when none is kept
+	ended    atomic.Bool            // the person ended the program with a key
 	said     atomic.Pointer[string] // what the last key command did, for the status line
 	widening atomic.Bool            // it is asked whether to permit a destination
 }
@@ -93,7 +94,7 @@ func (s *seat) serve(ctx context.Context, p *sandbox.Process) error {
 		return err
 	}
 	scr, err := screen.Attach(ctx, master{p.Terminal, p}, screen.Options{
-		In: o.In, Out: o.Out, Recorder: s.recorder, Status: s.status, Notices: s.notices, Commands: s.command, Color: o.Color,
+		In: o.In, Out: o.Out, Recorder: s.recorder, Status: s.status, Notices: s.notices, Commands: s.command, Help: commandHelp, Color: o.Color,
 	})
 	if err != nil {
 		return err
@@ -135,6 +136,8 @@ func (s *seat) status() string {
 // allowFor is how long a destination stays permitted that a key allowed.
 const allowFor = time.Hour
 
+const commandHelp = "a allows what was refused last, k ends the program"
+
 // command obeys a key after the prefix: a asks whether to permit the
 // destination that was refused last, k ends the program.
 func (s *seat) command(key byte) {
@@ -156,9 +159,10 @@ func (s *seat) command(key byte) {
 		}
 	case 'k':
 		said = "ending"
+		s.ended.Store(true)
 		s.g.engine.boxes.kill(s.g.session)
 	default:
-		said = "a allows what was refused last, k ends the program"
+		said = commandHelp
 	}
 	s.say(said)
 }

@@ -84,6 +84,9 @@ func (s startSession) Perform(ctx context.Context, p *gate.Permit) (record.Resul
 			return record.Result{}, errors.Join(err, live.close())
 		}
 	}
+	if spec.View == sandbox.ViewWorkspace {
+		spec.Files = append(spec.Files, accountFiles(a.Agent, spec.Home)...)
+	}
 	if live.box, err = sandbox.Start(ctx, spec); err != nil {
 		return record.Result{}, errors.Join(err, live.close())
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"sallyport/internal/app"
@@ -37,7 +38,7 @@ Examples:
 // changesListCmd is `sallyport changes list`.
 type changesListCmd struct {
 	Set string `arg:"" optional:"" name:"changes" help:"The id of a set of changes; without it all sets are listed."`
-	All bool   `help:"Also sets that are committed or discarded."`
+	All bool   `help:"Also sets that are committed, discarded or empty."`
 }
 
 // Run lists.
@@ -113,7 +114,11 @@ func (c *call) change(x app.Change) {
 	case x.Type == "file" && x.Kind != "deleted":
 		extra = fmt.Sprintf(" (%d bytes)", x.Size)
 	}
-	c.printf("  %-9s %s%s\n", mark(x.Kind), visible(x.Path), extra)
+	name := visible(x.Path)
+	if name != strings.TrimSpace(name) {
+		name = strconv.Quote(name) // its blanks would not be seen
+	}
+	c.printf("  %s%*s %s%s\n", mark(x.Kind), max(0, 9-len(x.Kind)), "", name, extra)
 	for _, line := range []struct{ what, why string }{{"never", x.Refused}, {"protected", x.Protected}, {"conflict", x.Conflict}, {"note", x.Note}} {
 		if line.why != "" {
 			c.printf("            %s: %s\n", c.paint.yellow(line.what), visible(line.why))
@@ -172,7 +177,6 @@ func (d changesDiffCmd) Run(c *call) error {
 			if x.Group != "" && len(d.Paths) == 0 {
 				continue
 			}
-			c.change(x)
 			if err := a.DiffChange(c.ctx, c.out, set.ID, x, c.paint.on); err != nil {
 				return err
 			}
@@ -356,17 +360,18 @@ func (d changesDiscardCmd) Run(c *call) error {
 			}
 			id = set.ID
 		}
-		if err := a.DiscardChanges(c.ctx, id, list); err != nil {
+		id, err := a.DiscardChanges(c.ctx, id, list)
+		if err != nil {
 			return err
 		}
 		if c.flags.JSON {
 			return c.json(map[string]any{"changes": id, "result": "discarded"})
 		}
 		if d.All {
-			c.printf("discarded all changes\n")
+			c.printf("discarded all changes of %s\n", visible(id))
 			return nil
 		}
-		c.printf("discarded %s\n", plural(len(list), "change", "changes"))
+		c.printf("discarded %s of %s\n", plural(len(list), "change", "changes"), visible(id))
 		return nil
 	})
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"sallyport/internal/app"
 	"sallyport/internal/fault"
@@ -51,9 +53,16 @@ func (g guardCmd) Run(c *call) error {
 	workdir := g.Workdir
 	if workdir == "" {
 		if workdir, err = os.Getwd(); err != nil {
-			return errors.Join(fault.Wrap("guard", fault.NotFound, err), a.Close())
+			return errors.Join(&fault.Error{
+				Op: "guard", Kind: fault.NotFound, Err: err,
+				Public: "the current directory does not exist any more; change to a project directory or name one with --workdir",
+			}, a.Close())
 		}
 	}
+	// A reader that leaves our output, as head does, is the program's to notice.
+	// (To be told, not ignored: what is ignored stays ignored in the program.)
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	defer signal.Reset(syscall.SIGPIPE)
 	sum, err := a.Guard(c.ctx, app.GuardOptions{
 		Argv: argv, Profile: g.Profile, As: g.As, Workdir: workdir, Allow: g.Allow, RequireTier: g.RequireTier,
 		NoTranscript: g.NoTranscript, Unattended: g.Unattended, Operator: operatorName(), Color: c.paint.on,
@@ -94,11 +103,19 @@ func (c *call) guarded(s app.GuardSummary) {
 	}
 	say := func(format string, args ...any) { fmt.Fprintf(c.err, "sallyport: "+format+"\n", args...) }
 	for _, set := range s.Changes {
+		if set.Error != "" {
+			say("changes in %s wait for review, but cannot be listed: sallyport changes list %s", visible(set.Dir), visible(set.ID))
+			continue
+		}
 		held := ""
+		waits := "wait"
+		if set.Count == 1 {
+			waits = "waits"
+		}
 		if set.Held > 0 {
 			held = fmt.Sprintf(", %d to look at", set.Held)
 		}
-		say("%s in %s wait for review (%d deleted%s): sallyport changes list %s", plural(set.Count, "change", "changes"), visible(set.Dir), set.Deleted, held, visible(set.ID))
+		say("%s in %s %s for review (%d deleted%s): sallyport changes list %s", plural(set.Count, "change", "changes"), visible(set.Dir), waits, set.Deleted, held, visible(set.ID))
 	}
 	for i, r := range s.Refused {
 		if i == maxRefusalsShown {

@@ -8,11 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// PayloadUID is the user and group id a payload runs as when the supervisor is
-// root. It lies in a range no distribution, container manager or systemd
-// allocates from (1879048192-2147483647), so no host file belongs to it.
-const PayloadUID = 1900000001
-
 // capability numbers, from linux/capability.h
 const (
 	capDACReadSearch = 2

@@ -227,11 +227,24 @@ func (sb *Sandbox) closeFiles() {
 	sb.files = nil
 }
 
+// controlPair makes the connection between supervisor and stage.
+func controlPair() (fds [2]int, err error) {
+	fds, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if errors.Is(err, unix.EPERM) {
+		return fds, fault.New("sandbox.start", fault.Unsupported,
+			"no sandbox can be made inside a sandbox: this process may make no socket pair (EPERM), as everything that Sallyport confines; run it outside")
+	}
+	if err != nil {
+		return fds, fmt.Errorf("socketpair: %w", err)
+	}
+	return fds, nil
+}
+
 // launch re-executes this program as the stage.
 func (sb *Sandbox) launch(conf *stageConfig) error {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	pair, err := controlPair()
 	if err != nil {
-		return fmt.Errorf("socketpair: %w", err)
+		return err
 	}
 	theirs := os.NewFile(uintptr(pair[1]), "stage control")
 	defer theirs.Close()

@@ -9,6 +9,11 @@ import (
 	"sallyport/internal/fault"
 )
 
+// PayloadUID is the user and group id a payload runs as when the supervisor is
+// root. It lies in a range no distribution, container manager or systemd
+// allocates from (1879048192-2147483647), so no host file belongs to it.
+const PayloadUID = 1900000001
+
 // Bounds of Spec.Files.
 const (
 	maxFiles    = 64

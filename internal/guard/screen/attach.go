@@ -37,6 +37,7 @@ type Options struct {
 	Notices  <-chan struct{} // each asks for the status line to be drawn again
 	Prefix   byte            // key that begins a command; 0: DefaultPrefix
 	Commands func(key byte)  // a key after the prefix that Attach does not know, one at a time; nil: ignored
+	Help     string          // what those keys do, for the help: "k ends the program"; "": nothing to say
 	Color    bool            // the status line is in reverse video
 }
 
@@ -94,6 +95,9 @@ func Attach(ctx context.Context, p Program, o Options) (*Screen, error) {
 		program: p, opt: o, tty: t,
 		lock: make(chan struct{}, 1), redraw: make(chan struct{}, 1), presses: make(chan byte, 16),
 		over: make(chan struct{}), done: make(chan struct{}), feeder: newFeeder(p),
+	}
+	if o.Help != "" {
+		s.desk.commands = plain(o.Help) + ", "
 	}
 	early, err := s.begin()
 	if err != nil {

@@ -208,7 +208,7 @@ func TestAskEnds(t *testing.T) {
 // keys and the status line to the person.
 func TestFlood(t *testing.T) {
 	commands := make(chan byte, 1)
-	b := newBench(t, 10, 60, Options{Commands: func(key byte) { commands <- key }})
+	b := newBench(t, 10, 60, Options{Commands: func(key byte) { commands <- key }, Help: "k ends it"})
 	b.prints("\x1b[?2004h")
 	go func() {
 		text := []byte(strings.Repeat("y\x1b[2J\x1b[99;99Hy\r\n", 500))
@@ -223,7 +223,9 @@ func TestFlood(t *testing.T) {
 	b.shows("stop it?")
 	b.types("\x1dn")
 	b.expect(answer, "deny true <nil>")
-	b.types("\x1dk")
+	b.types("\x1d?")
+	b.shows("then: k ends it, ? close this help")
+	b.types("\x1d?\x1dk")
 	select {
 	case key := <-commands:
 		if key != 'k' {

@@ -43,6 +43,8 @@ type desk struct {
 	help  bool
 	await bool
 	gone  bool // a question that was shown went unanswered, and no key came since
+	// commands of the owner as the help shows them, each followed by a comma
+	commands string
 }
 
 func (q Question) valid(prefix byte) error {
@@ -161,7 +163,8 @@ func (d *desk) line(status, prefix string, width int) (text string, asking bool)
 	q := d.front()
 	switch {
 	case d.help:
-		return prefix + " then: ? close this help, " + prefix + " send " + prefix + " to the program, space turn the page of a question, the keys of a question answer it", false
+		// What matters most comes first: a narrow terminal shows only that.
+		return prefix + " then: " + d.commands + "? close this help, " + prefix + " sends itself, space next page of a question", false
 	case q == nil && d.await:
 		return prefix + " ... (? for help)", false
 	case q == nil:

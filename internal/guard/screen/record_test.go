@@ -7,7 +7,9 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -194,6 +196,34 @@ func TestRelay(t *testing.T) {
 type closer struct{ bytes.Buffer }
 
 func (*closer) Close() error { return nil }
+
+// TestRelayUnread: when nobody reads us any more, nobody reads the program.
+func TestRelayUnread(t *testing.T) {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	defer signal.Reset(syscall.SIGPIPE)
+	gone, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	gone.Close()
+	r, program, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer program.Close()
+	over := make(chan error, 1)
+	go func() { over <- Relay(t.Context(), nil, out, nil, Pipes{Out: r}) }()
+	for err == nil {
+		_, err = program.WriteString("y\n")
+	}
+	if !errors.Is(err, syscall.EPIPE) {
+		t.Error(err)
+	}
+	if err := <-over; err != nil {
+		t.Error(err)
+	}
+}
 
 // TestRelayInput: the program's input ends with ours.
 func TestRelayInput(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"syscall"
 
 	"golang.org/x/term"
 
@@ -20,6 +21,8 @@ type Pipes struct {
 
 // Relay copies between a program's pipes and ours until the program has closed
 // its output or ctx has ended. A reader that is slow slows the program down.
+// When nobody reads our output any more the program's is closed, as in a
+// pipeline; the caller must take SIGPIPE, which would end it before that.
 // Output to a terminal is filtered, to anything else it passes unchanged. The
 // input may still be read when Relay returns: a read cannot be taken back.
 func Relay(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer, p Pipes) error {
@@ -62,11 +65,16 @@ func feedPipe(w io.WriteCloser, r io.Reader) {
 
 func drainPipe(w io.Writer, r io.Reader) error {
 	file, ok := w.(*os.File)
+	var err error
 	if !ok || !term.IsTerminal(int(file.Fd())) {
-		_, err := io.Copy(w, r)
-		return pipeError(err)
+		_, err = io.Copy(w, r)
+	} else {
+		err = filterPipe(w, r)
 	}
-	return filterPipe(w, r)
+	if c, ok := r.(io.Closer); ok && errors.Is(err, syscall.EPIPE) {
+		return pipeError(c.Close()) // nobody reads us, so nobody reads the program: that is its to notice
+	}
+	return pipeError(err)
 }
 
 // filterPipe copies through a Filter and restores the terminal.
@@ -84,10 +92,10 @@ func filterPipe(w io.Writer, r io.Reader) error {
 			}
 		}
 		if _, werr := w.Write(out); werr != nil {
-			return pipeError(werr)
+			return werr
 		}
 		if err != nil {
-			return pipeError(err)
+			return err
 		}
 	}
 }

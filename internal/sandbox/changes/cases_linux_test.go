@@ -247,6 +247,31 @@ func TestFullAndReadOnly(t *testing.T) {
 	}
 }
 
+// TestDiscardOnFullDisk: changes that fill the disk of their own store can
+// still be dropped, at the first try.
+func TestDiscardOnFullDisk(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounting a small file system needs root")
+	}
+	l := newLab(t, `echo 1 > a`)
+	root := filepath.Join(t.TempDir(), "disk")
+	must(t, os.Mkdir(root, 0o700))
+	must(t, unix.Mount("tmpfs", root, "tmpfs", 0, "size=64k"))
+	t.Cleanup(func() { _ = unix.Unmount(root, unix.MNT_DETACH) })
+	set, err := Create(root, Meta{Session: "full", Agent: "t", Dir: l.dir})
+	must(t, err)
+	upper := filepath.Join(set.Store(), "upper")
+	must(t, os.Mkdir(upper, 0o700))
+	must(t, set.End())
+	if err := os.WriteFile(filepath.Join(upper, "big"), make([]byte, 1<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("the disk is not full: %v", err)
+	}
+	must(t, set.DiscardAll(t.Context()))
+	if got, err := Open(root, set.Meta().ID); err != nil || got.Meta().State != StateDiscarded {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 func keys(m map[string]string) map[string]bool {
 	out := map[string]bool{}
 	for k := range m {

@@ -141,5 +141,10 @@ func (s *Set) DiscardAll(ctx context.Context) error {
 			}
 		}
 	}
-	return fault.Wrap(op, fault.Internal, errors.Join(s.settleState(StateDiscarded), s.emptyTrash()))
+	err = s.settleState(StateDiscarded)
+	gone := s.emptyTrash()
+	if errors.Is(err, unix.ENOSPC) && gone == nil {
+		err = s.settleState(StateDiscarded) // what filled the disk may just have been dropped
+	}
+	return fault.Wrap(op, fault.Internal, errors.Join(err, gone))
 }
