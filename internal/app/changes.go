@@ -59,26 +59,37 @@ func changeOf(c changes.Change) Change {
 // Held reports whether the change needs more than a plain yes.
 func (c Change) Held() bool { return c.Protected != "" || c.Refused != "" || c.Conflict != "" }
 
+// glance bounds how long a set of changes is counted.
+var glance = 10 * time.Second
+
 // describe sums one set up; live tells that its session still runs.
 func describe(ctx context.Context, set *changes.Set, live bool) (ChangeSet, error) {
 	m := set.Meta()
+	if m.Mode == "" { // the session never began, so nothing can have been written
+		return sumOf(m, live, nil), nil
+	}
+	// A session may leave files whose holes take hours to read: nobody who looks
+	// at all sets, or ends a session, waits for them.
+	brief, cancel := context.WithTimeout(ctx, glance)
+	defer cancel()
+	list, err := set.List(brief)
+	if err != nil && brief.Err() != nil && ctx.Err() == nil {
+		err = fault.New("app.changes", fault.Unavailable, "the changes %s are too many or too large to be counted in %s; `sallyport changes list %s` takes its time, `sallyport changes discard --all --set %s` drops them", m.ID, glance, m.ID, m.ID)
+	}
+	return sumOf(m, live, list), err
+}
+
+// sumOf counts what a set holds.
+func sumOf(m changes.Meta, live bool, list []changes.Change) ChangeSet {
 	out := ChangeSet{ID: m.ID, Agent: m.Agent, Session: m.Session, Dir: m.Dir, State: m.State, Started: m.Started}
 	if live {
 		out.State = "running"
 	}
-	if m.Mode == "" { // the session never began, so nothing can have been written
-		return out, nil
-	}
-	list, err := set.List(ctx)
-	if err != nil {
-		return out, err
-	}
 	for _, c := range list {
+		out.Count++
 		if c.Group != "" {
-			out.Count++
 			continue
 		}
-		out.Count++
 		if c.Kind == changes.KindDeleted {
 			out.Deleted++
 		}
@@ -86,7 +97,7 @@ func describe(ctx context.Context, set *changes.Set, live bool) (ChangeSet, erro
 			out.Held++
 		}
 	}
-	return out, nil
+	return out
 }
 
 // ChangeSets lists what waits for review, newest first; all gives what is over
@@ -153,16 +164,12 @@ func (a *App) Changes(ctx context.Context, id string) (ChangeSet, []Change, erro
 	if err != nil {
 		return ChangeSet{}, nil, err
 	}
-	info, err := describe(ctx, set, set.Live())
-	if err != nil {
-		return info, nil, err
-	}
 	list, err := set.List(ctx)
 	out := make([]Change, len(list))
 	for i, c := range list {
 		out[i] = changeOf(c)
 	}
-	return info, out, err
+	return sumOf(set.Meta(), set.Live(), list), out, err
 }
 
 // DiffChange writes what one change does, safe for a terminal.

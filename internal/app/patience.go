@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 
 	"sallyport/internal/action"
@@ -23,10 +24,24 @@ type patience struct {
 	plans   map[string]*outletPlan
 	profile func(agent string) string
 	waiting atomic.Int32
+
+	mu    sync.Mutex
+	paces map[string]*pace // by session: how many questions it may still put
 }
 
 func newPatience(people gate.Approver, plans map[string]*outletPlan, profile func(agent string) string) *patience {
-	return &patience{Approver: people, plans: plans, profile: profile}
+	return &patience{Approver: people, plans: plans, profile: profile, paces: map[string]*pace{}}
+}
+
+// mayAsk tells whether a session may put one more question. Each is stored
+// until somebody looks, whether or not anybody is there to answer.
+func (p *patience) mayAsk(session string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.paces[session] == nil {
+		p.paces[session] = newPace(askBurst, asksPerSecond)
+	}
+	return p.paces[session].now()
 }
 
 // Await implements gate.Approver.
@@ -40,6 +55,9 @@ func (p *patience) Await(ctx context.Context, req record.ApprovalRequest) ([]rec
 	defer p.waiting.Add(-1)
 	if p.waiting.Add(1) > maxWaiting {
 		return nil, fault.New("app.ask", fault.NeedsAsk, "%s; %d connections wait for an answer already, so this one is refused", req.Because, maxWaiting)
+	}
+	if !p.mayAsk(req.Action.Session) {
+		return nil, fault.New("app.ask", fault.NeedsAsk, "%s; this session has put more questions than anybody can answer, so this one is not put; list the destination, or give `sallyport guard --allow`", req.Because)
 	}
 	return p.Approver.Await(ctx, req)
 }

@@ -61,3 +61,27 @@ func TestPatience(t *testing.T) {
 		t.Errorf("after the flood: %v", err)
 	}
 }
+
+// TestQuestionsAreBounded: a session that asks about ever new things is not
+// answered and not stored for ever; another one is.
+func TestQuestionsAreBounded(t *testing.T) {
+	desk := &people{asked: make(chan struct{}, 10*askBurst), let: make(chan struct{})}
+	close(desk.let)
+	p := newPatience(desk, map[string]*outletPlan{"open": {ask: true}}, func(string) string { return "open" })
+	ask := func(session string) error {
+		_, err := p.Await(t.Context(), record.ApprovalRequest{Action: action.Action{Session: session, Kind: action.HTTPRequest}, Because: "no rule lists it"})
+		return err
+	}
+	refused := 0
+	for range 2 * askBurst {
+		if fault.Is(ask("greedy"), fault.NeedsAsk) {
+			refused++
+		}
+	}
+	if refused < askBurst-5 || len(desk.asked) > askBurst+5 {
+		t.Errorf("%d refused, %d put", refused, len(desk.asked))
+	}
+	if err := ask("modest"); err != nil {
+		t.Error(err)
+	}
+}

@@ -23,19 +23,31 @@ type program struct {
 // maxInterpreters bounds a chain of #! lines; the kernel follows five.
 const maxInterpreters = 4
 
+// maxLinks bounds a chain of links, as the kernel does.
+const maxLinks = 40
+
 // locate finds a program as a shell of the operator's would, and what it needs
-// to be shown. visible tells which host paths the view has anyway. Errors:
-// fault.NotFound with where was looked, fault.Denied for what cannot be run.
+// to be shown. visible tells which host paths the view has anyway. Whoever
+// writes dir, an agent in an earlier run too, does not choose by a link or a #!
+// line which file of the host is shown. Errors: fault.NotFound with where was
+// looked, fault.Denied for what cannot be run.
 func locate(name, path, dir string, visible func(string) bool) (program, error) {
 	var p program
 	file, err := lookPath(name, path, dir)
 	if err != nil {
 		return p, err
 	}
+	agents, named := false, true // dir led here; by a bare name, looked up on the operator's PATH
 	for i := range maxInterpreters {
-		resolved, err := filepath.EvalSymlinks(file)
+		resolved, through, err := follow(file, dir)
 		if err != nil {
 			return p, fault.Wrap("app.program", fault.NotFound, err)
+		}
+		next := interpreter(resolved)
+		harmless := named && !through && next == "" && packageOf(resolved) == resolved
+		if agents = agents || through; agents && !harmless && !visible(resolved) && !within(resolved, dir) {
+			return p, fault.New("app.program", fault.Denied,
+				"%s lies in the working directory and leads to %s, and what an agent can write does not choose what it is shown; name %s itself, or list it under mounts: of the profile", name, resolved, resolved)
 		}
 		if i == 0 {
 			p.Path = resolved
@@ -43,15 +55,37 @@ func locate(name, path, dir string, visible func(string) bool) (program, error) 
 		if !visible(resolved) && !slices.ContainsFunc(p.Show, func(s string) bool { return within(resolved, s) }) {
 			p.Show = append(p.Show, packageOf(resolved))
 		}
-		next := interpreter(resolved)
 		if next == "" {
 			return p, nil
 		}
+		named = !strings.ContainsRune(next, '/')
 		if file, err = lookPath(next, path, dir); err != nil {
 			return p, err
 		}
 	}
 	return p, fault.New("app.program", fault.Denied, "%s is a script of a script of a script; name the program itself", name)
+}
+
+// follow resolves every link of a path and tells whether one of its steps lies
+// in dir, which is clean and without links.
+func follow(file, dir string) (resolved string, through bool, err error) {
+	for range maxLinks {
+		through = through || within(filepath.Clean(file), dir)
+		parent, err := filepath.EvalSymlinks(filepath.Dir(file))
+		if err != nil {
+			return "", through, err
+		}
+		file = filepath.Join(parent, filepath.Base(file))
+		through = through || within(file, dir)
+		target, err := os.Readlink(file)
+		if err != nil {
+			return file, through, nil //nolint:nilerr // no link: the end
+		}
+		if file = target; !filepath.IsAbs(target) {
+			file = filepath.Join(parent, target)
+		}
+	}
+	return "", through, fault.New("app.program", fault.Denied, "%s is a link without end; name the program itself", file)
 }
 
 // lookPath resolves a name by PATH. Entries that are not absolute are left

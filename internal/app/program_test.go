@@ -32,7 +32,15 @@ func TestLocate(t *testing.T) {
 		"sys/sh": "\x7fELF", "own/tool": "\x7fELF", "own/private/key": "x", "own/rt": "\x7fELF",
 		"lib/node_modules/@a/cli/cli.js": "#!/usr/bin/env -S rt --flag\n", "own/script": "#!" + dir + "/sys/sh -e\n", "own/loop": "#!" + dir + "/own/loop\n",
 		"own/missing": "#!/usr/bin/env nothere\n", "work/tool": "evil", "own/sh/file": "",
+		"work/byline": "#!" + dir + "/own/script\n", "work/byname": "#!/usr/bin/env script\n", "work/byelf": "#!/usr/bin/env rt\n", "work/bysys": "#!/usr/bin/env sh\n",
 	})
+	for link, target := range map[string]string{
+		"work/link": dir + "/own/tool", "work/up": "../own/tool", "work/pack": dir + "/lib/node_modules/@a/cli/cli.js", "work/dir": dir + "/own", "own/back": dir + "/work/link",
+	} {
+		if err := os.Symlink(target, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := os.WriteFile(filepath.Join(dir, "own/plain"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -57,6 +65,16 @@ func TestLocate(t *testing.T) {
 		"plain":    {kind: fault.Denied},
 		"loop":     {kind: fault.Denied},
 		"./absent": {kind: fault.NotFound},
+		// What an agent left in the working directory does not choose what is shown.
+		"./link":     {kind: fault.Denied},
+		"./up":       {kind: fault.Denied},
+		"./pack":     {kind: fault.Denied},
+		"./dir/tool": {kind: fault.Denied},
+		"back":       {kind: fault.Denied},
+		"./byline":   {kind: fault.Denied},
+		"./byname":   {kind: fault.Denied},
+		"./byelf":    {path: "work/byelf", show: []string{"work/byelf", "own/rt"}},
+		"./bysys":    {path: "work/bysys", show: []string{"work/bysys"}},
 	} {
 		got, err := locate(name, path, dir+"/work", visible)
 		if tt.path == "" {

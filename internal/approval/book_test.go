@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -56,6 +57,11 @@ func (b *book) Ask(_ context.Context, id string) (record.AskRow, error) {
 		return *row, nil
 	}
 	return record.AskRow{}, fault.New("book", fault.NotFound, "there is no ask %s", id)
+}
+
+func (b *book) AsksAbout(_ context.Context, d action.Digest) ([]record.AskRow, error) {
+	all, err := b.Asks(context.Background(), false)
+	return slices.DeleteFunc(all, func(r record.AskRow) bool { return r.Digest != d }), err
 }
 
 func (b *book) Asks(_ context.Context, openOnly bool) ([]record.AskRow, error) {

@@ -25,8 +25,8 @@ type Book interface {
 	PutAsk(ctx context.Context, row record.AskRow) (string, error)
 	// Ask gives one ask; fault.NotFound if there is none.
 	Ask(ctx context.Context, id string) (record.AskRow, error)
-	// Asks gives the asks, oldest first; with openOnly those that wait.
-	Asks(ctx context.Context, openOnly bool) ([]record.AskRow, error)
+	// AsksAbout gives the asks about one action, oldest first.
+	AsksAbout(ctx context.Context, d action.Digest) ([]record.AskRow, error)
 	// CloseAsk ends an open ask; fault.NotFound if it is not open.
 	CloseAsk(ctx context.Context, id, state string) error
 	// PutStatement stores a signed envelope about an action.
@@ -114,7 +114,7 @@ func (s *Service) Find(ctx context.Context, d action.Digest) ([]record.Approval,
 		}
 		return nil, err
 	}
-	asks, err := s.cfg.Book.Asks(ctx, false)
+	asks, err := s.cfg.Book.AsksAbout(ctx, d)
 	if err != nil {
 		return nil, err
 	}
@@ -253,7 +253,7 @@ func (s *Service) publish(ctx context.Context, req record.ApprovalRequest) (reco
 	if err != nil {
 		return record.AskRow{}, err
 	}
-	asks, err := s.cfg.Book.Asks(ctx, false)
+	asks, err := s.cfg.Book.AsksAbout(ctx, req.Digest)
 	if err != nil {
 		return record.AskRow{}, err
 	}

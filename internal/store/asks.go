@@ -69,13 +69,21 @@ func scanAsk(scan func(...any) error) (record.AskRow, error) {
 // Asks gives the asks, oldest first; with openOnly those that wait and have not
 // expired.
 func (s *Store) Asks(ctx context.Context, openOnly bool) ([]record.AskRow, error) {
-	const name = "store.asks"
-	query, args := selectAsk+`ORDER BY created, id`, []any(nil)
 	if openOnly {
-		query, args = selectAsk+`WHERE state='open' AND expires > ? ORDER BY created, id`, []any{s.opt.Now().UnixMicro()}
+		return s.asks(ctx, "store.asks", `WHERE state='open' AND expires > ?`, s.opt.Now().UnixMicro())
 	}
+	return s.asks(ctx, "store.asks", ``)
+}
+
+// AsksAbout gives the asks about one action, oldest first. It takes no longer
+// the more other asks there are: agents make those.
+func (s *Store) AsksAbout(ctx context.Context, d action.Digest) ([]record.AskRow, error) {
+	return s.asks(ctx, "store.asksAbout", `WHERE digest=?`, d.String())
+}
+
+func (s *Store) asks(ctx context.Context, name, where string, args ...any) ([]record.AskRow, error) {
 	var out []record.AskRow
-	err := s.each(ctx, name, query, args, func(scan func(...any) error) error {
+	err := s.each(ctx, name, selectAsk+where+` ORDER BY created, id`, args, func(scan func(...any) error) error {
 		a, err := scanAsk(scan)
 		out = append(out, a)
 		return err

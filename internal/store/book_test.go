@@ -156,11 +156,21 @@ func TestAsksAndStatements(t *testing.T) {
 	if open, err := s.Asks(ctx, true); err != nil || len(open) != 1 {
 		t.Fatalf("%+v %v", open, err)
 	}
+	other := record.AskRow{Digest: action.Digest{3}, Expires: row.Expires, Agent: "eve", Kind: action.Exec, Target: "y", Nonce: "cc", Payload: []byte("{}")}
+	if _, err := s.PutAsk(ctx, other); err != nil {
+		t.Fatal(err)
+	}
+	if about, err := s.AsksAbout(ctx, other.Digest); err != nil || len(about) != 1 || about[0].Agent != "eve" {
+		t.Fatalf("%+v %v", about, err)
+	}
 	if err := s.CloseAsk(ctx, id, "approved"); err != nil {
 		t.Fatal(err)
 	}
 	wantKind(t, s.CloseAsk(ctx, id, "denied"), fault.NotFound, id)
-	if open, err := s.Asks(ctx, true); err != nil || len(open) != 0 {
+	if about, err := s.AsksAbout(ctx, d); err != nil || len(about) != 1 || about[0].State != "approved" {
+		t.Fatalf("%+v %v", about, err)
+	}
+	if open, err := s.Asks(ctx, true); err != nil || len(open) != 1 {
 		t.Fatalf("%+v %v", open, err)
 	}
 	_, err = s.Ask(ctx, "zzz")
