@@ -199,6 +199,12 @@ curl -sS --data "$TOKEN" -H "X-Token: $TOKEN" https://api.test:PORT/body
 			t.Errorf("no %s in the events", want)
 		}
 	}
+	for _, kind := range []string{"http.request", "secret.use"} {
+		count := func(phase string) int { return strings.Count(events.out, `"`+kind+phase+`"`) }
+		if begun, done := count(".start"), count(".finish")+count(".error"); begun != done || begun == 0 {
+			t.Errorf("%s: %d began, %d are settled", kind, begun, done)
+		}
+	}
 	l.verify()
 	absent(t, canary, map[string]string{"stdout": r.out, "stderr": r.err, "events": events.out}, l.home, l.dir)
 }
@@ -302,4 +308,17 @@ func TestGuardStopped(t *testing.T) {
 		t.Errorf("the changes are lost:\n%s", got.text())
 	}
 	l.verify()
+}
+
+// TestGuardEndsDaemons: what a program leaves behind ends with it, though it
+// holds the program's output open.
+func TestGuardEndsDaemons(t *testing.T) {
+	t.Parallel()
+	m := marker(45)
+	l := newLab(t)
+	r := l.guard("--", "bash", "-c", "(setsid sleep "+m+" &); echo left").wait(patience)
+	if r.code != codeOK || !strings.Contains(r.out, "left") || r.took > 20*time.Second {
+		t.Errorf("exit %d after %v\n%s", r.code, r.took, r.text())
+	}
+	l.gone(m, time.Second)
 }
