@@ -62,6 +62,16 @@ func (c Change) Held() bool { return c.Protected != "" || c.Refused != "" || c.C
 // glance bounds how long a set of changes is counted.
 var glance = 10 * time.Second
 
+// Bookkeeping says what the changes of git's own do, which nobody reads one by
+// one: which branches move, how many objects come. It is safe for a terminal.
+func Bookkeeping(list []Change) []string {
+	inner := make([]changes.Change, len(list))
+	for i, c := range list {
+		inner[i] = c.of
+	}
+	return changes.Groups(inner)
+}
+
 // describe sums one set up; live tells that its session still runs.
 func describe(ctx context.Context, set *changes.Set, live bool) (ChangeSet, error) {
 	m := set.Meta()

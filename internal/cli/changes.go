@@ -90,13 +90,23 @@ func (c *call) oneSet(a *app.App, id string) error {
 		}
 		c.change(x)
 	}
-	if inner > 0 {
-		c.printf("  %s of git's own bookkeeping (objects, index, refs)\n", plural(inner, "file", "files"))
-	}
+	c.bookkeeping(inner, list)
 	if len(list) == 0 {
 		c.printf("nothing is left\n")
 	}
 	return nil
+}
+
+// bookkeeping names what git's own files do: a branch that moves takes commits
+// along that nobody was shown.
+func (c *call) bookkeeping(n int, list []app.Change) {
+	if n == 0 {
+		return
+	}
+	c.printf("  %s of git's own bookkeeping\n", plural(n, "file", "files"))
+	for _, line := range app.Bookkeeping(list) {
+		c.printf("            %s\n", visible(line))
+	}
 }
 
 // change writes one change and what holds it back.
@@ -285,7 +295,7 @@ func (c *call) choose(a *app.App, set app.ChangeSet, list []app.Change) (out []a
 	if len(inner) == 0 {
 		return out, confirmed, nil
 	}
-	c.printf("  %s of git's own bookkeeping (objects, index, refs)\n", plural(len(inner), "file", "files"))
+	c.bookkeeping(len(inner), inner)
 	answer := "y"
 	if !all {
 		if answer, err = c.askChange(a, in, set, inner[0]); err != nil {

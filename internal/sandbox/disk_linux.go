@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strconv"
 	"time"
@@ -13,7 +14,8 @@ import (
 	"sallyport/internal/fault"
 )
 
-// The watch over the stores counts what the overlays' layers take on disk. It
+// The watch over the stores counts what the overlays' layers take on disk, and
+// by how much the home grew, which is the payload's from one run to the next. It
 // looks as soon as it can when the file system's free space has fallen by half
 // of what is left to the sandbox, otherwise seldom enough to be cheap.
 const (
@@ -26,11 +28,14 @@ const (
 // diskWatch measures the layers of one sandbox.
 type diskWatch struct {
 	layers []string // Store/upper or Store/copy of each overlay
+	home   string   // written in place; "" if there is none, or if a layer takes it
 	limits Limits
 	userNS string // whose processes may hold deleted files open
 
 	bytes int64
 	files int
+	held  int64              // bytes that the home had before the payload ran
+	many  int                // files that it had
 	seen  map[[2]uint64]bool // what has several names, counted once
 }
 
@@ -50,6 +55,9 @@ func (sb *Sandbox) watch() {
 		w := &diskWatch{limits: sb.spec.Limits, userNS: sb.userNS}
 		for _, o := range sb.overlays {
 			w.layers = append(w.layers, o.Upper)
+		}
+		if h := sb.spec.Home; h != "" && sb.spec.overlayAt(h) < 0 {
+			w.begin(h)
 		}
 		go sb.watchDisk(w)
 	}
@@ -128,10 +136,27 @@ func (w *diskWatch) free() uint64 {
 	return sum
 }
 
-// walk counts the layers. It returns a fault when a limit is passed.
+// begin takes in what the home holds before the payload runs: that is not
+// counted. A home that cannot be counted is found to be so by the first walk.
+func (w *diskWatch) begin(home string) {
+	n := diskWatch{limits: Limits{Disk: math.MaxInt64, DiskFiles: math.MaxInt}, layers: []string{home}}
+	_ = n.walk()
+	w.home, w.held, w.many = home, n.bytes, n.files
+}
+
+// walk counts the layers and what the home grew by. It returns a fault when a
+// limit is passed.
 func (w *diskWatch) walk() error {
 	w.bytes, w.files, w.seen = 0, 0, map[[2]uint64]bool{}
-	for _, l := range w.layers {
+	dirs := w.layers
+	if w.home != "" {
+		w.bytes, w.files = -w.held, -w.many
+		dirs = append([]string{w.home}, dirs...)
+	}
+	for i, l := range dirs {
+		if i == 1 && w.home != "" { // a home that shrank leaves no more to the layers
+			w.bytes, w.files = max(w.bytes, 0), max(w.files, 0)
+		}
 		var st unix.Stat_t
 		if err := unix.Lstat(l, &st); err != nil {
 			return w.fault(err)
@@ -153,9 +178,9 @@ func (w *diskWatch) fault(err error) error {
 func (w *diskWatch) tooMuch() error {
 	switch {
 	case w.bytes > w.limits.Disk:
-		return fault.New("sandbox.disk", fault.Budget, "the sandbox was ended because its changes take more than %d bytes on disk; raise the disk limit, or have it write less", w.limits.Disk)
+		return fault.New("sandbox.disk", fault.Budget, "the sandbox was ended because its changes and what its home grew by take more than %d bytes on disk; raise the disk limit, or have it write less", w.limits.Disk)
 	case w.files > w.limits.DiskFiles:
-		return fault.New("sandbox.disk", fault.Budget, "the sandbox was ended because its changes are more than %d files and directories; raise the limit of files, or have it write fewer", w.limits.DiskFiles)
+		return fault.New("sandbox.disk", fault.Budget, "the sandbox was ended because its changes and what its home grew by are more than %d files and directories; raise the limit of files, or have it write fewer", w.limits.DiskFiles)
 	}
 	return fault.New("sandbox.disk", fault.Budget, "the sandbox was ended because it nested directories deeper than %d; have it write flatter trees", watchDepth)
 }

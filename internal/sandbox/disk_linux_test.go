@@ -28,12 +28,22 @@ func TestDiskIsBounded(t *testing.T) {
 		{"closed directory", "mkdir c; head -c 200M /dev/zero > c/big; chmod 0 c; " + endless, "16777216 bytes"},
 		{"closed top", "chmod 0 .; exec 5>/dev/null; head -c 200M /dev/zero > big; " + endless, ""},
 		{"deleted file", "exec 5>big; rm big; head -c 200M /dev/zero >&5; " + endless, "16777216 bytes"},
+		{"home", "mkdir -p ~/d; for i in {1..40}; do head -c 1M /dev/zero > ~/d/$i; done; " + endless, "16777216 bytes"},
+		{"home and copies", "head -c 9M /dev/zero > ~/a; head -c 9M /dev/zero > b; " + endless, "16777216 bytes"},
+		{"files in the home", "for i in {1..400}; do : > ~/f$i; done; " + endless, "300 files"},
 		{"deep", "for i in {1..290}; do mkdir d && cd d || break; done; " + endless, "deeper than 256"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			inModes(t, func(t *testing.T, p *project, spec Spec) {
 				must(t, os.WriteFile(p.dir+"/large", bytes.Repeat([]byte("x"), 7<<20), 0o644))
 				spec.Limits.Disk, spec.Limits.DiskFiles = 16<<20, 300
+				if strings.Contains(x.name, "home") {
+					spec.Home = p.base + "/home"
+					must(t, os.Mkdir(spec.Home, 0o700))
+					// What an earlier run left there is not counted again.
+					must(t, os.WriteFile(spec.Home+"/cache", bytes.Repeat([]byte("x"), 20<<20), 0o600))
+					spec.Env = append(spec.Env, "HOME="+spec.Home)
+				}
 				sb := open(t, spec, TierFull)
 				sh, err := sb.Shell(t.Context(), ShellOptions{})
 				must(t, err)

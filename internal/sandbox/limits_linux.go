@@ -297,13 +297,22 @@ func (g *cgroups) cpuLine(l Limits) string {
 // directories.
 func diskLines(s Spec) []string {
 	var out []string
-	if len(s.writable()) > len(s.Overlays) || len(s.Overlays) == 0 {
+	free := len(s.writable()) - len(s.Overlays)
+	home := s.Home != "" && s.overlayAt(s.Home) < 0 && len(s.Overlays) > 0
+	if home {
+		free--
+	}
+	if free > 0 || len(s.Overlays) == 0 {
 		out = append(out, "disk used by the writable directories: NOT bounded beyond the largest file")
 	}
 	if len(s.Overlays) == 0 {
 		return out
 	}
-	return append(out, fmt.Sprintf("disk used by copy-on-write directories: %d bytes and %d files together, measured every %s or more seldom (a %dth of the time is spent measuring, a half when space falls fast); "+
+	what := "disk used by copy-on-write directories"
+	if home {
+		what += " and growth of the home"
+	}
+	return append(out, fmt.Sprintf(what+": %d bytes and %d files together, measured every %s or more seldom (a %dth of the time is spent measuring, a half when space falls fast); "+
 		"the sandbox is ended when it has passed that, by as much as it can write between two measurements; a deleted file counts while it is open", s.Limits.Disk, s.Limits.DiskFiles, watchTick, watchShare))
 }
 

@@ -208,6 +208,16 @@ func TestGuard(t *testing.T) {
 		{".envrc", TypeFile, true},
 		{".yarnrc.yml", TypeFile, true},
 		{"src/config", TypeFile, false},
+		{".git/rebase-merge/git-rebase-todo", TypeFile, true},
+		{".git/sequencer/todo", TypeFile, true},
+		{".git/refs/replace/0a", TypeFile, true},
+		{".git/refs/heads/main", TypeFile, false},
+		{"x/.gitea/workflows/a.yml", TypeFile, true},
+		{"lefthook.yaml", TypeFile, true},
+		{"rust-toolchain.toml", TypeFile, true},
+		{".config/fish/config.fish", TypeFile, true},
+		{".clinerules", TypeFile, true},
+		{"opencode.jsonc", TypeFile, true},
 		{"w", TypeLink, false},
 	} {
 		if got := g.match(tt.path, tt.typ); (got != "") != tt.want {

@@ -39,14 +39,17 @@ func Shipped() []Protection {
 	return slices.Concat(
 		list(git, ".git/hooks/**", ".git/config*", ".git/info/attributes", ".git/modules/**/hooks/**", ".git/modules/**/config*",
 			".git/worktrees/**/config*",
-			".git/worktrees/**/commondir", ".git/worktrees/**/gitdir", ".git/objects/info/alternates", ".git/commondir", ".gitmodules", ".gitattributes", ".gitconfig"),
-		list(shell, ".bashrc", ".bash_profile", ".bash_login", ".bash_logout", ".profile", ".zshrc", ".zprofile", ".zshenv", ".zlogin", ".envrc"),
-		list(editor, ".vscode/**", ".idea/**", ".devcontainer/**", ".devcontainer.json", "*.code-workspace", ".exrc", ".nvimrc", ".nvim.lua", ".dir-locals.el"),
+			".git/worktrees/**/commondir", ".git/worktrees/**/gitdir", ".git/objects/info/alternates", ".git/commondir",
+			".git/rebase-merge/**", ".git/rebase-apply/**", ".git/sequencer/**", ".git/info/grafts", ".git/refs/replace/**", ".gitmodules", ".gitattributes", ".gitconfig"),
+		list(shell, ".bashrc", ".bash_profile", ".bash_login", ".bash_logout", ".profile", ".zshrc", ".zprofile", ".zshenv", ".zlogin", ".zlogout", ".bash_aliases", ".inputrc", ".config/fish/**", ".envrc", ".mise.toml", "mise.toml", ".tmux.conf", ".ssh/**"),
+		list(editor, ".vscode/**", ".idea/**", ".devcontainer/**", ".devcontainer.json", "*.code-workspace", ".exrc", ".nvimrc", ".nvim.lua", ".dir-locals.el", ".zed/**", ".gdbinit", ".lldbinit"),
 		list(agent, ".claude/**", "CLAUDE.md", "CLAUDE.local.md", ".mcp.json", ".codex/**", "AGENTS.md", ".gemini/**", "GEMINI.md",
-			".cursor/**", ".cursorrules", ".github/copilot-instructions.md"),
-		list(ci, ".github/workflows/**", ".github/actions/**", ".gitlab-ci.yml", "Jenkinsfile", ".circleci/**", "azure-pipelines.yml"),
-		list(hook, ".pre-commit-config.yaml", ".husky/**", "lefthook.yml"),
-		list(pkg, ".npmrc", ".yarnrc*", ".yarn/**", "pip.conf", ".pypirc", ".cargo/config*"),
+			".cursor/**", ".cursorrules", ".github/copilot-instructions.md", ".github/instructions/**", ".github/prompts/**",
+			".windsurf/**", ".windsurfrules", ".clinerules/**", ".clinerules", ".roo/**", ".continue/**", ".opencode/**", "opencode.json*", ".aider.conf.yml", ".kiro/**"),
+		list(ci, ".github/workflows/**", ".github/actions/**", ".gitlab-ci.yml", "Jenkinsfile", ".circleci/**", "azure-pipelines.yml",
+			".gitea/workflows/**", ".forgejo/workflows/**", ".buildkite/**", ".woodpecker/**", ".woodpecker.y*ml", ".drone.yml", ".travis.yml", "bitbucket-pipelines.yml"),
+		list(hook, ".pre-commit-config.yaml", ".husky/**", "lefthook.y*ml", ".lefthook.y*ml", "lefthook-local.y*ml", ".overcommit.yml"),
+		list(pkg, ".npmrc", ".yarnrc*", ".yarn/**", "pip.conf", ".pypirc", ".cargo/config*", ".pnpmfile.*js", "bunfig.toml", "rust-toolchain*"),
 	)
 }
 
