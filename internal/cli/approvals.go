@@ -155,7 +155,10 @@ func (c *call) confirm(sure bool, done string) error {
 		return fault.New("confirm", fault.Usage, "nobody is at a terminal to confirm; read the question and repeat with --yes")
 	}
 	fmt.Fprintf(c.err, "Shall this be %s? [y/N] ", done)
-	line, err := bufio.NewReader(c.in).ReadString('\n')
+	line, err := c.line(bufio.NewReader(c.in))
+	if fault.Is(err, fault.Canceled) {
+		return err
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fault.Wrap("confirm", fault.Unavailable, err)
 	}

@@ -183,6 +183,9 @@ func (d changesDiffCmd) Run(c *call) error {
 		if list, err = d.pick(list); err != nil {
 			return err
 		}
+		if c.flags.JSON {
+			return c.diffs(a, set, list)
+		}
 		for _, x := range list {
 			if x.Group != "" && len(d.Paths) == 0 {
 				continue
@@ -193,6 +196,24 @@ func (d changesDiffCmd) Run(c *call) error {
 		}
 		return nil
 	})
+}
+
+// diffed is one change with its diff, as JSON.
+type diffed struct {
+	app.Change
+	Diff string `json:"diff"`
+}
+
+func (c *call) diffs(a *app.App, set app.ChangeSet, list []app.Change) error {
+	out := make([]diffed, len(list))
+	for i, x := range list {
+		var b strings.Builder
+		if err := a.DiffChange(c.ctx, &b, set.ID, x, false); err != nil {
+			return err
+		}
+		out[i] = diffed{x, b.String()}
+	}
+	return c.json(map[string]any{"set": set, "changes": out})
 }
 
 // changesCommitCmd is `sallyport changes commit`.
@@ -311,7 +332,10 @@ func (c *call) choose(a *app.App, set app.ChangeSet, list []app.Change) (out []a
 func (c *call) askChange(a *app.App, in *bufio.Reader, set app.ChangeSet, x app.Change) (string, error) {
 	for {
 		c.printf("commit it? [y,n,d,a,q,?] ")
-		line, err := in.ReadString('\n')
+		line, err := c.line(in)
+		if fault.Is(err, fault.Canceled) {
+			return "", err
+		}
 		if err != nil {
 			return "q", nil //nolint:nilerr // the end of the input is the end of the choosing
 		}

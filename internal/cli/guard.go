@@ -17,7 +17,7 @@ type guardCmd struct {
 	As           string   `placeholder:"NAME" help:"Name under which it is recorded and granted; default: the profile's."`
 	Workdir      string   `placeholder:"DIR" help:"What it works on; default: the current directory."`
 	Allow        []string `placeholder:"HOST:PORT" sep:"," help:"A destination permitted for this run; may be repeated."`
-	RequireTier  string   `enum:",full,landlock" default:"" help:"Weakest sandbox that is accepted: full or landlock; default: what the profile requires."`
+	RequireTier  string   `enum:",full,landlock" default:"" placeholder:"TIER" help:"Weakest sandbox that is accepted: full or landlock; default: what the profile requires."`
 	NoTranscript bool     `help:"Do not record what it prints."`
 	Unattended   bool     `help:"Nobody answers: a question is a no. So it is without a terminal."`
 	Argv         []string `arg:"" passthrough:"" name:"program" help:"The program and its arguments, behind --."`

@@ -31,6 +31,9 @@ func (r replayCmd) Run(c *call) error {
 	if r.Speed < 0.1 || r.Speed > 100 {
 		return fault.New("replay", fault.Usage, "--speed is 0.1 to 100, not %g", r.Speed)
 	}
+	if c.flags.JSON && !r.List {
+		return fault.New("replay", fault.Usage, "a recording is played, not written as JSON; --list --json names its file, which is asciicast, a line of JSON for each event")
+	}
 	return c.with(func(a *app.App) error {
 		if !r.List {
 			return a.Replay(c.ctx, c.out, r.Session, app.ReplayOptions{Speed: r.Speed, Idle: r.Idle.Duration, Text: r.Text || c.width == 0})

@@ -10,7 +10,7 @@ import (
 
 // selftestCmd is `sallyport selftest`.
 type selftestCmd struct {
-	Tier string `enum:",full,landlock" default:"" help:"The tier to attack: full or landlock; default: the best this machine has."`
+	Tier string `enum:",full,landlock" default:"" placeholder:"TIER" help:"The tier to attack: full or landlock; default: the best this machine has."`
 	Case int    `placeholder:"N" help:"Show one case only, 1 to 54, with what is tried and what was expected."`
 }
 

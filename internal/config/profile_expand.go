@@ -12,7 +12,7 @@ import (
 func (p Profile) Expand(home string, env *Env) (Profile, error) {
 	mounts := make([]Mount, 0, len(p.Mounts))
 	for i, m := range p.Mounts {
-		path, terr := expandHost(m.Path, home, env)
+		path, terr := expandHost(m.Path, home, env, hostPath)
 		if terr != nil && terr.unset && m.Optional {
 			continue
 		}
@@ -24,7 +24,7 @@ func (p Profile) Expand(home string, env *Env) (Profile, error) {
 	}
 	sockets := make([]Socket, 0, len(p.Sockets))
 	for i, s := range p.Sockets {
-		path, terr := expandHost(s.Path, home, env)
+		path, terr := expandHost(s.Path, home, env, hostPath)
 		if terr != nil {
 			return Profile{}, &Error{Key: fmt.Sprintf("sockets[%d].path", i), Problem: terr.problem, Remedy: terr.remedy}
 		}
@@ -40,7 +40,7 @@ func (s SecretSource) Expand(home string, env *Env) (SecretSource, error) {
 	if s.File == "" {
 		return s, nil
 	}
-	path, terr := expandHost(s.File, home, env)
+	path, terr := expandHost(s.File, home, env, anyHostPath) // a place of credentials is where one is
 	if terr != nil {
 		return SecretSource{}, &Error{Key: "from.file", Problem: terr.problem, Remedy: terr.remedy}
 	}
@@ -48,7 +48,7 @@ func (s SecretSource) Expand(home string, env *Env) (SecretSource, error) {
 	return s, nil
 }
 
-func expandHost(path, home string, env *Env) (string, *templateError) {
+func expandHost(path, home string, env *Env, check func(*node) (problem, remedy string)) (string, *templateError) {
 	name, rest, _ := strings.Cut(strings.TrimPrefix(path, "${env."), "}")
 	switch {
 	case strings.HasPrefix(path, "~/"):
@@ -67,8 +67,8 @@ func expandHost(path, home string, env *Env) (string, *templateError) {
 		path = strings.TrimSuffix(value, "/") + rest
 	}
 	// A variable could hold anything: what comes out is checked like what is written.
-	if problem, remedy := hostPath(&node{text: path}); problem != "" || !strings.HasPrefix(path, "/") {
-		return "", &templateError{problem: fmt.Sprintf("%q is no path to be shown: it %s", short(path), problem), remedy: remedy}
+	if problem, remedy := check(&node{text: path}); problem != "" || !strings.HasPrefix(path, "/") {
+		return "", &templateError{problem: fmt.Sprintf("%q is no path to use: it %s", short(path), problem), remedy: remedy}
 	}
 	return path, nil
 }

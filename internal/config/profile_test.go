@@ -313,6 +313,15 @@ secrets:
 	if _, err := p.Expand("", env); err != nil {
 		t.Errorf("nothing is left to expand: %v", err)
 	}
+	// where credentials are usually kept is a good place to read one from
+	for _, place := range []string{"~/.config/deploy-token", "/home/ann/.netrc"} {
+		if _, err := (SecretSource{File: place}).Expand("/home/ann", env); err != nil {
+			t.Errorf("%s: %v", place, err)
+		}
+	}
+	if _, err := (SecretSource{File: "${env.ODD}/x"}).Expand("/home/ann", NewEnv(map[string]string{"ODD": "relative"}, "")); err == nil {
+		t.Error("a relative file was taken")
+	}
 	if from, err := cfg.Secrets["b"].From.Expand("/home/ann", env); err != nil || from.File != "/home/ann/b" {
 		t.Errorf("%+v, %v", from, err)
 	}
