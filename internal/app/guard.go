@@ -289,7 +289,8 @@ func (g *guarded) opened(r record.Result) {
 	if g.plan != nil {
 		net = fmt.Sprintf("%d network rules, the rest is %s", len(g.prof.Network.Allow), map[bool]string{true: "asked for", false: "denied"}[g.plan.ask])
 	}
-	say("sallyport: %s as %s in tier %s; %s %s; %s", filepath.Base(g.program.Path), g.name, g.sum.Tier, g.dir, work, net)
+	// An agent that writes in place may have named both.
+	say("sallyport: %s as %s in tier %s; %s %s; %s", changes.Visible(filepath.Base(g.program.Path), false), g.name, g.sum.Tier, changes.Visible(g.dir, false), work, net)
 	if g.sum.Tier != "full" {
 		for _, line := range g.sum.NotPromised {
 			say("sallyport: not promised here: %s", line)

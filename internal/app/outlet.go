@@ -176,7 +176,11 @@ func (o *outlet) admit(ctx context.Context) error {
 // denied counts what the gate refused. Its answer is held back when there were
 // many: a program that tries again at once must not fill the log.
 func (o *outlet) denied(ctx context.Context, a action.Action, what string, err error) {
-	o.tally.refuse(string(a.Kind), what, ruleOf(err), 1)
+	if _, ok := errors.AsType[*gate.Refusal](err); ok {
+		o.tally.refuse(string(a.Kind), what, ruleOf(err), 1)
+	} else { // it never came to a decision, such as text that is not UTF-8: the gate has written nothing
+		o.refused(string(a.Kind), what, ruleOf(err), 1)
+	}
 	_ = o.refusals.wait(ctx) // it was refused; whoever does not wait for the answer is gone
 }
 

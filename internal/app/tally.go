@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 
 	"sallyport/internal/action"
@@ -81,6 +82,7 @@ func newRefusals(j journal, who action.Action) *refusals {
 
 // refused tells people and record of something that never became an action.
 func (o *outlet) refused(kind, target, rule string, n int) {
+	target = strings.ToValidUTF8(target, "\uFFFD")
 	o.tally.refuse(kind, target, rule, n)
 	o.notes.add(refusal{refusedKey{kind, target, rule}, n})
 }

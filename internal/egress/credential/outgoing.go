@@ -33,6 +33,13 @@ var foreign = map[string]bool{
 // foreignQuery are the query parameters that services read credentials from.
 var foreignQuery = map[string]bool{
 	"access_token": true, "api_key": true, "apikey": true, "auth_token": true, "oauth_token": true, "key": true, "x_goog_api_key": true,
+	"token": true, "api_token": true, "private_token": true, "job_token": true, "authorization": true, "x_amz_signature": true, "x_amz_security_token": true,
+}
+
+// foreignEnds are how the many other headers are called that carry credentials:
+// Xi-Api-Key, Job-Token, X-Auth-Key, X-Shopify-Access-Token.
+var foreignEnds = []string{
+	"api-key", "apikey", "api-token", "access-token", "access-key", "auth-token", "auth-key", "security-token", "job-token", "deploy-token", "vault-token", "subscription-key", "subscription-token",
 }
 
 // headerKey makes one of all spellings of a header that some server on the way
@@ -179,7 +186,9 @@ func (q *request) shape() error {
 }
 
 // credential tells the headers that carry credentials to this host.
-func (q *request) credential(key string) bool { return foreign[key] || q.site.headers[key] }
+func (q *request) credential(key string) bool {
+	return foreign[key] || q.site.headers[key] || slices.ContainsFunc(foreignEnds, func(end string) bool { return strings.HasSuffix(key, end) })
+}
 
 func (q *request) foreign(where string) error {
 	return deny("the request for %s carries a credential that is not Sallyport's in %s; remove it", q.host, where)

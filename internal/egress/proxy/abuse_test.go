@@ -99,6 +99,22 @@ func TestMaxRequests(t *testing.T) {
 	}
 }
 
+// TestOverride: servers that read the method or the path from a header would
+// carry out what nobody judged.
+func TestOverride(t *testing.T) {
+	w := newWorld(t, nil)
+	served := 0
+	w.web(func(http.ResponseWriter, *http.Request) { served++ }, "good.test:80")
+	for _, h := range []string{"X-HTTP-Method-Override: DELETE", "x-http-method: PUT", "X_Method_Override: PUT", "X-Original-URL: /admin", "x_rewrite-url: /admin"} {
+		if out := say(t, w.dial("198.18.0.1:80"), "POST / HTTP/1.1\r\nHost: good.test\r\nContent-Length: 0\r\n"+h+"\r\nConnection: close\r\n\r\n"); !strings.Contains(out, "http-override") {
+			t.Errorf("%s: %q", h, out)
+		}
+	}
+	if q := w.judge.questions(); len(q) > 0 || served > 0 {
+		t.Errorf("%d served, judged %v", served, q)
+	}
+}
+
 // TestLongTarget: what is kept of a request is short.
 func TestLongTarget(t *testing.T) {
 	w := newWorld(t, nil)

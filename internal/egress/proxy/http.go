@@ -84,6 +84,11 @@ func (s *Server) target(c *conn, r *http.Request) (Dest, string, error) {
 	if err := sameHost(d, r, scheme, c.fixed); err != nil {
 		return d, scheme, err
 	}
+	for h := range r.Header {
+		if overrides[strings.ReplaceAll(strings.ToLower(h), "_", "-")] {
+			return d, scheme, refuse("http-override", "the header %s makes some servers take the request for another one than was judged; send the method and the path that are meant", clip(h))
+		}
+	}
 	if len(sentPath(r.URL))+len(r.URL.RawQuery) > maxTarget {
 		return d, scheme, refuse("http-form", "path and query of a request are at most %d bytes together; send what is longer in its body", maxTarget)
 	}
@@ -91,6 +96,13 @@ func (s *Server) target(c *conn, r *http.Request) (Dest, string, error) {
 		return d, scheme, refuse("http-form", "the request target %q is no plain path; leave user names and other forms out", clip(r.RequestURI))
 	}
 	return d, scheme, nil
+}
+
+// overrides are the headers by which servers take another method or path than
+// the first line says: what is behind would be a request that nobody judged.
+var overrides = map[string]bool{
+	"x-http-method-override": true, "x-http-method": true, "x-method-override": true,
+	"x-original-url": true, "x-rewrite-url": true, "x-original-uri": true, "x-forwarded-uri": true, "x-original-method": true, "x-forwarded-method": true,
 }
 
 // sameHost refuses a request whose names for its host differ.
