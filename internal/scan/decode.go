@@ -1,0 +1,409 @@
+package scan
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"unicode/utf8"
+)
+
+const (
+	minRun     = 16       // letters in a row that may hide something
+	maxInflate = 64 << 10 // bytes that one compressed run may become
+)
+
+var runSet = func() (t [256]bool) {
+	for c := range 256 {
+		t[c] = isAlnum(byte(c)) || c == '+' || c == '/' || c == '-' || c == '_' || c == '='
+	}
+	return t
+}()
+
+// decode reads again what a view holds in another coding.
+func (s *Scanner) decode(v *view) {
+	if v.depth >= maxDepth {
+		return
+	}
+	if bytes.IndexByte(v.text, '%') >= 0 {
+		s.escaped(v, '%', "percent")
+	}
+	if bytes.Contains(v.text, []byte(`\u`)) || bytes.Contains(v.text, []byte(`\x`)) {
+		s.escaped(v, '\\', "escape")
+	}
+	if bytes.Contains(v.text, []byte("&#")) {
+		s.escaped(v, '&', "entity")
+	}
+	if i := bytes.Index(v.text, []byte{0x1f, 0x8b, 8}); i >= 0 {
+		s.inflate(v, v.text[i:], i, len(v.text))
+	}
+	s.runs(v)
+}
+
+// runs finds letters in a row, looking at every sixteenth place first.
+func (s *Scanner) runs(v *view) {
+	text := v.text
+	for at := minRun - 1; at < len(text); {
+		if !runSet[text[at]] {
+			at += minRun
+			continue
+		}
+		start := at
+		for start > 0 && at-start < minRun-1 && runSet[text[start-1]] {
+			start--
+		}
+		end := at + 1
+		for end < len(text) && runSet[text[end]] {
+			end++
+		}
+		if end-start < minRun {
+			at = end + minRun
+			continue
+		}
+		end = s.wrapped(text, start, end)
+		s.oneRun(v, start, end)
+		at = end + minRun
+		if s.steps < 0 {
+			return
+		}
+	}
+}
+
+// wrapped lets a run go on in the next line, as encoders break theirs.
+func (s *Scanner) wrapped(text []byte, start, end int) int {
+	lineStart := start
+	for end-lineStart >= 56 && end+2 < len(text) {
+		next := end
+		switch {
+		case text[end] == '\n':
+			next++
+		case text[end] == '\r' && text[end+1] == '\n', text[end] == '\\' && text[end+1] == 'n':
+			next += 2
+		}
+		if next == end || next >= len(text) || !runSet[text[next]] {
+			break
+		}
+		lineStart = next
+		for end = next; end < len(text) && runSet[text[end]]; {
+			end++
+		}
+	}
+	return end
+}
+
+// oneRun tries the codings a run may be in.
+func (s *Scanner) oneRun(v *view, start, end int) {
+	begun := start // where it began in the text, to keep groups of characters together
+	if v.hard && v.depth == 0 {
+		begun += s.at
+		if start == 0 && s.run >= 0 {
+			begun = s.run
+		}
+		// The next view begins left bytes before the next core.
+		if cut := s.coreA + window - left; start < cut && end > cut && !s.last {
+			s.nextRun = begun
+		}
+	}
+	skip := 0
+	if v.hard && v.depth == 0 {
+		skip = s.at + start - begun
+	}
+	run := v.text[start:end]
+	if !s.spend(len(run) / 4) {
+		return
+	}
+	k := kindsOf(run)
+	if k.hex && len(run) >= minRun {
+		s.decoded(v, start+skip%2, end, hexBits, "hex")
+	}
+	if k.upper != k.lower && k.digit && !k.other && len(run) >= 24 && !k.hex { // one case only
+		s.decoded(v, start+skip%8, end, base32Bits, "base32")
+	}
+	if k.upper && k.lower {
+		s.decoded(v, start+(4-skip%4)%4, end, base64Bits, "base64")
+		// A coding may follow a word of the same letters: key=…, path/….
+		for i, c := range run {
+			if (c == '=' || c == '/' || c == '-' || c == '_') && i > 0 && i+minRun < len(run) && i < 64 && (i+1)%4 != 0 {
+				s.decoded(v, start+i+1, end, base64Bits, "base64")
+				if !s.spend(32) {
+					return
+				}
+			}
+		}
+	}
+}
+
+type runKinds struct{ hex, upper, lower, digit, other bool }
+
+func kindsOf(run []byte) runKinds {
+	k := runKinds{hex: true}
+	for _, c := range run {
+		switch {
+		case c-'0' < 10:
+			k.digit = true
+		case c-'a' < 26:
+			k.lower = true
+			k.hex = k.hex && c <= 'f'
+		case c-'A' < 26:
+			k.upper = true
+			k.hex = k.hex && c <= 'F'
+		case c == '=':
+		default:
+			k.other, k.hex = true, false
+		}
+	}
+	return k
+}
+
+const (
+	hexBits    = 4
+	base32Bits = 5
+	base64Bits = 6
+)
+
+// digitOf gives a character's value in a coding, -1 for none.
+func digitOf(c byte, bits int) int {
+	switch bits {
+	case hexBits:
+		switch {
+		case c-'0' < 10:
+			return int(c - '0')
+		case c|0x20-'a' < 6:
+			return int(c|0x20-'a') + 10
+		}
+	case base32Bits:
+		switch {
+		case c|0x20-'a' < 26:
+			return int(c | 0x20 - 'a')
+		case c-'2' < 6:
+			return int(c-'2') + 26
+		}
+	default:
+		switch {
+		case c-'A' < 26:
+			return int(c - 'A')
+		case c-'a' < 26:
+			return int(c-'a') + 26
+		case c-'0' < 10:
+			return int(c-'0') + 52
+		case c == '+' || c == '-':
+			return 62
+		case c == '/' || c == '_':
+			return 63
+		}
+	}
+	return -1
+}
+
+// decoded reads a run in a coding of so many bits per character.
+func (s *Scanner) decoded(v *view, start, end, bits int, how string) {
+	if start >= end || !s.promising(v.text[start:end], bits) || !s.spend(end-start) {
+		return
+	}
+	w := s.below(v, how)
+	acc, have, from := 0, 0, 0
+	for i := start; i < end; i++ {
+		d := digitOf(v.text[i], bits)
+		if d < 0 {
+			if c := v.text[i]; c == '\n' || c == '\r' || c == '\\' || c == 'n' && v.text[i-1] == '\\' {
+				continue
+			}
+			break
+		}
+		if have == 0 {
+			from = i
+		}
+		acc = acc<<bits | d
+		if have += bits; have >= 8 {
+			have -= 8
+			w.push(byte(acc>>have), v, from) //nolint:gosec // the low eight bits
+			acc &= 1<<have - 1
+			from = i
+		}
+	}
+	w.end(v, end)
+	s.descend(w)
+}
+
+// promising decodes the first bytes and asks whether they could be text.
+func (s *Scanner) promising(run []byte, bits int) bool {
+	var head [24]byte
+	acc, have, n := 0, 0, 0
+	for _, c := range run {
+		d := digitOf(c, bits)
+		if d < 0 || n == len(head) {
+			break
+		}
+		acc = acc<<bits | d
+		if have += bits; have >= 8 {
+			have -= 8
+			head[n] = byte(acc >> have) //nolint:gosec // the low eight bits
+			n++
+			acc &= 1<<have - 1
+		}
+	}
+	if n < 8 {
+		return false
+	}
+	return readable(head[:n])
+}
+
+// readable reports text, in UTF-8 or 16, or compressed data.
+func readable(b []byte) bool {
+	if len(b) > 3 && b[0] == 0x1f && b[1] == 0x8b && b[2] == 8 {
+		return true
+	}
+	odd, zero := 0, 0
+	for i := 0; i < len(b); {
+		c := b[i]
+		switch {
+		case c == 0:
+			zero++
+		case c >= utf8.RuneSelf:
+			r, n := utf8.DecodeRune(b[i:])
+			if r == utf8.RuneError && len(b)-i >= utf8.UTFMax {
+				odd++
+			}
+			i += n
+			continue
+		case c < ' ' && c != '\n' && c != '\r' && c != '\t' && c != 0x1b:
+			odd++
+		}
+		i++
+	}
+	return odd*8 <= len(b) && (zero == 0 || zero*5 >= len(b)*2)
+}
+
+// below gives the view for a decoding of v.
+func (s *Scanner) below(v *view, how string) *view {
+	w := &s.views[v.depth+1]
+	*w = view{text: w.text[:0], pos: w.pos[:0], depth: v.depth + 1, how: how}
+	if v.how != "" {
+		w.how = v.how + ", " + how
+	}
+	return w
+}
+
+// descend reads what was decoded.
+func (s *Scanner) descend(w *view) {
+	if len(w.text) < 6 {
+		return
+	}
+	if bytes.HasPrefix(w.text, []byte{0x1f, 0x8b, 8}) {
+		if w.depth < maxDepth {
+			s.inflate(w, w.text, 0, len(w.text))
+		}
+		return
+	}
+	if bytes.IndexByte(w.text[:min(len(w.text), 24)], 0) >= 0 { // UTF-16
+		n := 0
+		for i, c := range w.text {
+			if c != 0 {
+				w.text[n], w.pos[n] = c, w.pos[i]
+				n++
+			}
+		}
+		w.pos[n] = w.pos[len(w.text)]
+		w.text, w.pos = w.text[:n], w.pos[:n+1]
+	}
+	s.read(w)
+}
+
+// escaped reads a view with its escapes of one kind replaced.
+func (s *Scanner) escaped(v *view, mark byte, how string) {
+	if !s.spend(2 * len(v.text)) {
+		return
+	}
+	w := s.below(v, how)
+	changed := false
+	for i := 0; i < len(v.text); {
+		if v.text[i] == mark {
+			if r, n := escape(v.text[i:], mark); n > 0 {
+				var b [4]byte
+				out := b[:1]
+				if b[0] = byte(r); r >= utf8.RuneSelf && (mark != '%' && n != 4) { //nolint:gosec // one byte, or encoded below
+					out = b[:utf8.EncodeRune(b[:], r)]
+				}
+				for _, c := range out {
+					w.push(c, v, i)
+				}
+				i += n
+				changed = true
+				continue
+			}
+		}
+		w.push(v.text[i], v, i)
+		i++
+	}
+	w.end(v, len(v.text))
+	if changed {
+		s.read(w)
+	}
+}
+
+// escape reads one escape: its character and length, 0 for none.
+func escape(t []byte, mark byte) (r rune, n int) {
+	switch {
+	case mark == '%' && len(t) >= 3:
+		return hexRune(t[1:3], 3)
+	case mark == '\\' && len(t) >= 4 && t[1] == 'x':
+		return hexRune(t[2:4], 4)
+	case mark == '\\' && len(t) >= 6 && t[1] == 'u' && t[2] != '{':
+		return hexRune(t[2:6], 6)
+	case mark == '&' && len(t) >= 4 && t[1] == '#':
+		end := bytes.IndexByte(t[:min(len(t), 10)], ';')
+		if end < 3 {
+			return 0, 0
+		}
+		if t[2]|0x20 == 'x' {
+			return hexRune(t[3:end], end+1)
+		}
+		for _, c := range t[2:end] {
+			if c-'0' > 9 {
+				return 0, 0
+			}
+			r = r*10 + rune(c-'0')
+		}
+		return r, end + 1
+	}
+	return 0, 0
+}
+
+func hexRune(t []byte, n int) (rune, int) {
+	r := rune(0)
+	for _, c := range t {
+		d := digitOf(c, hexBits)
+		if d < 0 {
+			return 0, 0
+		}
+		r = r<<4 | rune(d)
+	}
+	if len(t) == 0 {
+		return 0, 0
+	}
+	return r, n
+}
+
+// inflate reads compressed data; all of it is one place in the text.
+func (s *Scanner) inflate(v *view, data []byte, start, end int) {
+	z, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil || !s.spend(len(data)*8) {
+		return
+	}
+	out, err := io.ReadAll(io.LimitReader(z, maxInflate+1))
+	if !s.spend(len(out) * 4) {
+		return
+	}
+	if err != nil && len(out) == 0 {
+		return
+	}
+	if len(out) > maxInflate || err != nil && !s.last {
+		s.spent = "compressed data that is larger than what is read of it"
+		out = out[:min(len(out), maxInflate)]
+	}
+	w := s.below(v, "gzip")
+	for _, c := range out {
+		w.push(c, v, start)
+	}
+	w.end(v, end)
+	s.read(w)
+}

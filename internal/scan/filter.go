@@ -1,0 +1,257 @@
+package scan
+
+import (
+	"encoding/binary"
+	"slices"
+)
+
+// filter finds literals in one pass. It looks at every second place for four
+// bytes whose case is folded, so every literal is entered with two neighbouring
+// four-byte windows; a bitmap that fits the first cache says "surely not" for
+// almost all of them.
+type filter struct {
+	bits  [1 << (hashBits - 6)]uint64
+	heads [1 << headBits]uint32 // into grams, by hash; grams of one head are neighbours
+	grams []gram
+	lits  []literal
+	short []int32    // literals below three bytes, looked for one by one
+	first [256]uint8 // 1: a short literal begins with it, case folded
+}
+
+const (
+	hashBits = 18
+	headBits = 14
+	hashMul  = 0x9E3779B1
+	foldMask = 0x20202020
+)
+
+// literal is a text to be found and what asked for it.
+type literal struct {
+	text  string // lower case if fold
+	fold  bool   // ASCII case does not count
+	owner []owner
+}
+
+// owner is a matcher that a literal calls.
+type owner struct {
+	kind  ownerKind
+	index int32
+}
+
+type ownerKind uint8
+
+const (
+	ownToken ownerKind = iota
+	ownContext
+	ownKeyword
+	ownSecret
+	ownPhrase
+	ownPrivateID
+	ownMarkup
+)
+
+type gram struct {
+	hash uint32
+	lit  int32
+	off  int8 // where the four bytes stand in the literal; -1: one byte before it
+}
+
+func hash4(w uint32) uint32 { return (w | foldMask) * hashMul >> (32 - hashBits) }
+
+func lower(c byte) byte {
+	if c-'A' < 26 {
+		return c | 0x20
+	}
+	return c
+}
+
+func isAlnum(c byte) bool {
+	return c-'0' < 10 || c|0x20-'a' < 26
+}
+
+// builder collects literals.
+type builder struct {
+	index map[string]int32
+	f     *filter
+}
+
+func newBuilder() *builder { return &builder{index: map[string]int32{}, f: &filter{}} }
+
+func (b *builder) add(text string, fold bool, o owner) {
+	key := "x" + text
+	if fold {
+		t := []byte(text)
+		for i := range t {
+			t[i] = lower(t[i])
+		}
+		text = string(t)
+		key = "f" + text
+	}
+	i, ok := b.index[key]
+	if !ok {
+		i = int32(len(b.f.lits)) //nolint:gosec // a few thousand literals
+		b.index[key] = i
+		b.f.lits = append(b.f.lits, literal{text: text, fold: fold})
+	}
+	if l := &b.f.lits[i]; !slices.Contains(l.owner, o) {
+		l.owner = append(l.owner, o)
+	}
+}
+
+// build lays the tables out.
+func (b *builder) build() *filter {
+	f := b.f
+	for i := range f.lits {
+		lit := int32(i) //nolint:gosec // a few thousand literals
+		text := f.lits[i].text
+		switch {
+		case len(text) < 3:
+			f.short = append(f.short, lit)
+			f.first[text[0]] = 1
+			if f.lits[i].fold && text[0]-'a' < 26 {
+				f.first[text[0]&^0x20] = 1
+			}
+		case len(text) == 3:
+			for c := range 256 { // the fourth byte is whatever follows, or comes before
+				f.enter(text+string([]byte{byte(c)}), 0, lit)
+				f.enter(string([]byte{byte(c)})+text, -1, lit)
+			}
+		case len(text) == 4:
+			f.enter(text, 0, lit)
+			for c := range 256 { // the fifth byte is whatever follows
+				f.enter(text[1:]+string([]byte{byte(c)}), 1, lit)
+			}
+		default:
+			best, low := 0, int(^uint(0)>>1)
+			for at := 0; at+5 <= min(len(text), 64); at++ {
+				if w := commonness(text[at : at+5]); w < low {
+					best, low = at, w
+				}
+			}
+			f.enter(text[best:best+4], best, lit)
+			f.enter(text[best+1:best+5], best+1, lit)
+		}
+	}
+	slices.SortFunc(f.grams, func(a, b gram) int {
+		if h := int(a.hash>>(hashBits-headBits)) - int(b.hash>>(hashBits-headBits)); h != 0 {
+			return h
+		}
+		if a.lit != b.lit {
+			return int(a.lit - b.lit)
+		}
+		return int(a.hash) - int(b.hash)
+	})
+	f.grams = slices.Compact(f.grams)
+	for i := len(f.grams) - 1; i >= 0; i-- {
+		f.heads[f.grams[i].hash>>(hashBits-headBits)] = uint32(i) //nolint:gosec // an index
+	}
+	return f
+}
+
+func (f *filter) enter(four string, off int, lit int32) {
+	h := hash4(binary.LittleEndian.Uint32([]byte(four[:4])))
+	f.bits[h>>6] |= 1 << (h & 63)
+	f.grams = append(f.grams, gram{h, lit, int8(off)}) //nolint:gosec // off is below 64
+}
+
+// commonness estimates how often such bytes occur in English and code.
+func commonness(s string) int {
+	const weight = "zqxjkvbpygfwmucldrhsnioate" // rare to common
+	n := 0
+	for i := range len(s) {
+		c := lower(s[i])
+		switch {
+		case c == ' ':
+			n += 24
+		case c-'a' < 26:
+			for j := range len(weight) {
+				if weight[j] == c {
+					n += j
+				}
+			}
+		case c == '_' || c == '-' || c == '/' || c == '=':
+			n += 12
+		default:
+			n += 6
+		}
+	}
+	return n
+}
+
+// scan calls hit for each literal's occurrence that begins at or after 0; it
+// stops when hit says so.
+func (f *filter) scan(text []byte, hit func(lit int32, at int) bool) {
+	n := len(text)
+	i := 0
+	for ; i+10 <= n; i += 8 {
+		w := binary.LittleEndian.Uint64(text[i:]) | foldMask<<32 | foldMask
+		t := uint32(binary.LittleEndian.Uint16(text[i+8:])) | 0x2020
+		h0 := uint32(w) * hashMul >> (32 - hashBits)
+		h1 := uint32(w>>16) * hashMul >> (32 - hashBits)
+		h2 := uint32(w>>32) * hashMul >> (32 - hashBits)
+		h3 := (uint32(w>>48) | t<<16) * hashMul >> (32 - hashBits)
+		b := f.bits[h0>>6]>>(h0&63) | f.bits[h1>>6]>>(h1&63) | f.bits[h2>>6]>>(h2&63) | f.bits[h3>>6]>>(h3&63)
+		if b&1 == 0 {
+			continue
+		}
+		for k, h := range [4]uint32{h0, h1, h2, h3} {
+			if f.bits[h>>6]>>(h&63)&1 != 0 && !f.check(text, i+2*k, h, hit) {
+				return
+			}
+		}
+	}
+	for ; i+1 < n; i += 2 { // the rest, as if zero bytes followed
+		var four [4]byte
+		copy(four[:], text[i:])
+		if h := hash4(binary.LittleEndian.Uint32(four[:])); f.bits[h>>6]>>(h&63)&1 != 0 && !f.check(text, i, h, hit) {
+			return
+		}
+	}
+	if len(f.short) > 0 {
+		f.scanShort(text, hit)
+	}
+}
+
+func (f *filter) check(text []byte, at int, h uint32, hit func(lit int32, at int) bool) bool {
+	head := h >> (hashBits - headBits)
+	for g := f.heads[head]; int(g) < len(f.grams) && f.grams[g].hash>>(hashBits-headBits) == head; g++ {
+		e := &f.grams[g]
+		if e.hash != h {
+			continue
+		}
+		if start := at - int(e.off); f.lits[e.lit].at(text, start) && !hit(e.lit, start) {
+			return false
+		}
+	}
+	return true
+}
+
+func (f *filter) scanShort(text []byte, hit func(lit int32, at int) bool) {
+	for i, c := range text {
+		if f.first[c] == 0 {
+			continue
+		}
+		for _, l := range f.short {
+			if f.lits[l].at(text, i) && !hit(l, i) {
+				return
+			}
+		}
+	}
+}
+
+// at reports whether the literal stands at a place.
+func (l *literal) at(text []byte, start int) bool {
+	if start < 0 || start+len(l.text) > len(text) {
+		return false
+	}
+	t := text[start : start+len(l.text)]
+	if !l.fold {
+		return string(t) == l.text
+	}
+	for i := range len(l.text) {
+		if lower(t[i]) != l.text[i] {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,284 @@
+package scan
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+//go:embed rules/secrets.txt
+var secretRules string
+
+//go:embed rules/context.txt
+var contextRules string
+
+// tokenRule is a secret that its own form gives away.
+type tokenRule struct {
+	rule    int32
+	pattern *pattern
+	entropy float64 // bits per byte behind the anchor, at least
+	mixed   bool    // letters and digits must both occur
+	check   func([]byte) bool
+}
+
+// contextRule is a secret that is known by the words before it.
+type contextRule struct {
+	rule     int32
+	patterns []*pattern
+	within   int
+	entropy  float64
+	mixed    bool
+	near     bool // a word for a secret must stand between
+}
+
+// addShapes reads the rule files.
+func (e *Engine) addShapes(b *builder) error {
+	var errs []error
+	for n, line := range lines(secretRules) {
+		if err := e.addShape(b, line); err != nil {
+			errs = append(errs, fmt.Errorf("rules/secrets.txt: rule %d: %w", n+1, err))
+		}
+	}
+	for n, line := range lines(contextRules) {
+		if err := e.addContext(b, line); err != nil {
+			errs = append(errs, fmt.Errorf("rules/context.txt: rule %d: %w", n+1, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func lines(file string) [][]string {
+	var out [][]string
+	for line := range strings.SplitSeq(file, "\n") {
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		fields := strings.Split(line, " ; ")
+		for i := range fields {
+			fields[i] = strings.TrimSpace(fields[i])
+		}
+		out = append(out, fields)
+	}
+	return out
+}
+
+// settings are the last field of a rule: words like block, mixed, entropy=3.
+type settings struct {
+	block, mixed, near bool
+	entropy            float64
+	within             int
+	severity           int
+	confidence         float64
+	check              func([]byte) bool
+}
+
+func parseSettings(text string) (settings, error) {
+	s := settings{severity: High, confidence: 0.9, within: 48}
+	for word := range strings.FieldsSeq(text) {
+		key, value, _ := strings.Cut(word, "=")
+		var err error
+		switch key {
+		case "block":
+			s.block = true
+		case "mixed":
+			s.mixed = true
+		case "near":
+			s.near = true
+		case "public": // not a secret by itself: a name, a publishable key
+			s.severity, s.confidence = Low, 0.8
+		case "critical":
+			s.severity = Critical
+		case "entropy":
+			s.entropy, err = strconv.ParseFloat(value, 64)
+		case "conf":
+			s.confidence, err = strconv.ParseFloat(value, 64)
+		case "within":
+			s.within, err = strconv.Atoi(value)
+		case "check":
+			if s.check = checks[value]; s.check == nil {
+				return s, fmt.Errorf("no check %q", value)
+			}
+		default:
+			return s, fmt.Errorf("no setting %q", word)
+		}
+		if err != nil {
+			return s, fmt.Errorf("%s: %w", word, err)
+		}
+	}
+	return s, nil
+}
+
+// addShape reads "id ; title ; form ; settings ; source".
+func (e *Engine) addShape(b *builder, f []string) error {
+	if len(f) != 5 || f[4] == "" {
+		return fmt.Errorf("%q: five fields are due", f)
+	}
+	set, err := parseSettings(f[3])
+	if err != nil {
+		return fmt.Errorf("%s: %w", f[0], err)
+	}
+	patterns, err := parsePattern(f[2])
+	if err != nil {
+		return fmt.Errorf("%s: %w", f[0], err)
+	}
+	id := "secret." + f[0]
+	if _, twice := e.byID[id]; twice {
+		return fmt.Errorf("%s: twice", id)
+	}
+	rule := e.rule(Rule{id, f[1], set.severity, set.confidence, set.block, f[4]})
+	for _, p := range patterns {
+		if p.to-p.from < 3 {
+			return fmt.Errorf("%s: the longest literal, %q, is too short to look for", id, p.anchor())
+		}
+		e.tokens = append(e.tokens, tokenRule{rule, p, set.entropy, set.mixed, set.check})
+		b.add(p.anchor(), p.fold, owner{ownToken, int32(len(e.tokens) - 1)}) //nolint:gosec // an index
+	}
+	return nil
+}
+
+// addContext reads "id ; title ; word, word ; form | form ; settings ; source".
+func (e *Engine) addContext(b *builder, f []string) error {
+	if len(f) != 6 || f[5] == "" {
+		return fmt.Errorf("%q: six fields are due", f)
+	}
+	set, err := parseSettings(f[4])
+	if err != nil {
+		return fmt.Errorf("%s: %w", f[0], err)
+	}
+	if !strings.Contains(f[4], "conf=") {
+		set.confidence = 0.6
+	}
+	id := "secret." + f[0]
+	if _, twice := e.byID[id]; twice {
+		return fmt.Errorf("%s: twice", id)
+	}
+	c := contextRule{
+		rule:   e.rule(Rule{id, f[1], set.severity, set.confidence, set.block, f[5]}),
+		within: set.within, entropy: set.entropy, mixed: set.mixed, near: set.near,
+	}
+	for form := range strings.SplitSeq(f[3], " | ") {
+		ps, err := parsePattern(strings.TrimSpace(form))
+		if err != nil {
+			return fmt.Errorf("%s: %w", id, err)
+		}
+		c.patterns = append(c.patterns, ps...)
+	}
+	e.contexts = append(e.contexts, c)
+	for word := range strings.SplitSeq(f[2], ",") {
+		b.add(strings.TrimSpace(word), true, owner{ownContext, int32(len(e.contexts) - 1)}) //nolint:gosec // an index
+	}
+	return nil
+}
+
+// token judges the text around an anchor.
+func (s *Scanner) token(v *view, t *tokenRule, at int) {
+	start, end, ok := t.pattern.match(v.text, at)
+	if !s.spend(end-start+8) || !ok || !t.pattern.bounded(v.text, start, end) {
+		return
+	}
+	if tail := variable(t.pattern, v.text[start:end]); !strong(tail, t.entropy, t.mixed) {
+		return
+	}
+	if t.check != nil && !t.check(v.text[start:end]) {
+		return
+	}
+	s.emit(v, t.rule, start, end, "")
+}
+
+// variable gives a match without the literals it begins with.
+func variable(p *pattern, match []byte) []byte {
+	n := 0
+	for n < len(p.elems) && p.elems[n].lit != 0 {
+		n++
+	}
+	if n >= len(match) {
+		return match
+	}
+	return match[n:]
+}
+
+// strong reports that bytes look random and not like an example.
+func strong(b []byte, least float64, mixed bool) bool {
+	if mixed && !hasBoth(b) {
+		return false
+	}
+	if least > 0 {
+		if len(b) > 256 {
+			b = b[:256]
+		}
+		return entropy(b) >= least
+	}
+	return true
+}
+
+func hasBoth(b []byte) bool {
+	letter, digit := false, false
+	for _, c := range b {
+		letter = letter || c|0x20-'a' < 26
+		digit = digit || c-'0' < 10
+	}
+	return letter && digit
+}
+
+// context looks behind a word for what it announces.
+func (s *Scanner) context(v *view, c *contextRule, at, end int) {
+	if at > 0 && isAlnum(v.text[at-1]) && v.text[at]-'a' < 26 && v.text[at-1]-'a' < 26 {
+		return // inside another lower-case word
+	}
+	limit := min(len(v.text), end+c.within)
+	hinted := !c.near
+	for i := end; i < limit; i++ {
+		if i > end && isAlnum(v.text[i-1]) {
+			continue
+		}
+		if !s.spend(4) {
+			return
+		}
+		if !hinted {
+			hinted = hints(v.text[i:limit]) || hints(v.text[at:i])
+		}
+		for _, p := range c.patterns {
+			to, ok := p.forward(v.text, i, 0)
+			if !ok || !s.spend(to-i) {
+				continue
+			}
+			if hinted && p.bounded(v.text, i, to) && !placeholder(v.text[i:to]) && strong(v.text[i:to], c.entropy, c.mixed) {
+				s.emit(v, c.rule, i, to, "")
+				return
+			}
+		}
+	}
+}
+
+// hints reports that a word for a secret begins a text.
+func hints(text []byte) bool {
+	for _, w := range [...]string{"key", "token", "secret", "pass", "pwd", "auth", "api", "access", "private", "cred", "pat"} {
+		for i := 0; i+len(w) <= min(len(text), 24); i++ {
+			l := literal{text: w, fold: true}
+			if l.at(text, i) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// placeholder reports that a value stands for one: your-key-here, xxxx, ${VAR}.
+func placeholder(b []byte) bool {
+	same := true
+	for i := range b {
+		same = same && b[i] == b[0]
+	}
+	if same {
+		return true
+	}
+	low := strings.ToLower(string(b[:min(len(b), 64)]))
+	for _, w := range [...]string{"example", "your", "placeholder", "changeme", "change_me", "xxxx", "****", "....", "<", "${", "{{", "process.env", "os.environ", "getenv", "redacted", "dummy", "undefined"} {
+		if strings.Contains(low, w) {
+			return true
+		}
+	}
+	return false
+}
