@@ -1,0 +1,101 @@
+package scan
+
+import (
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// cleanText is prose, code and JSON of our own, about 1 MiB.
+func cleanText() []byte {
+	var b bytes.Buffer
+	words := strings.Fields("the harbour was quiet when boats came home and nobody spoke of weather because everyone had seen it change before noon yet children ran along stones counting gulls while their mothers mended nets and talked about prices in town")
+	for i := 0; b.Len() < 1<<20; i++ {
+		switch i % 3 {
+		case 0:
+			for j := range 60 {
+				b.WriteString(words[(i*7+j*j)%len(words)])
+				b.WriteByte(" \n"[j/59])
+			}
+		case 1:
+			fmt.Fprintf(&b, "func (r *reader) line%d(n int) error {\n\tif n <= r.limit {\n\t\treturn fmt.Errorf(\"line %%d: %%w\", n, errShort)\n\t}\n\tr.count += n * %d\n\treturn nil\n}\n\n", i, i%17)
+		default:
+			fmt.Fprintf(&b, `{"id": %d, "name": "%s %s", "tags": ["%s", "%s"], "open": true, "count": %d}`+"\n", i, words[i%len(words)], words[i*3%len(words)], words[i*5%len(words)], words[i*11%len(words)], i%100)
+		}
+	}
+	return b.Bytes()
+}
+
+func TestCleanTextIsClean(t *testing.T) {
+	if r := compile(t, Options{}).Scan(cleanText()); len(r.Findings)+len(r.Unscanned) > 0 {
+		t.Errorf("%v %v", r.Findings, r.Unscanned)
+	}
+}
+
+func TestNoAllocation(t *testing.T) {
+	s := compile(t, Options{Keywords: seed()}).NewScanner()
+	text := cleanText()[:200000]
+	if n := testing.AllocsPerRun(5, func() { s.Scan(text) }); n != 0 {
+		t.Errorf("%v allocations on clean text", n)
+	}
+}
+
+func BenchmarkClean(b *testing.B) {
+	text := cleanText()
+	run := func(name string, o Options, text []byte) {
+		b.Run(name, func(b *testing.B) {
+			s := compile(b, o).NewScanner()
+			b.SetBytes(int64(len(text)))
+			b.ReportAllocs()
+			for b.Loop() {
+				s.Scan(text)
+			}
+		})
+	}
+	run("all rules", Options{}, text)
+	run("4 KiB", Options{}, text[:4096])
+	run("keywords", Options{Keywords: seed()}, text)
+	run("a secret", Options{Secrets: []Secret{{"canary", known}}}, text)
+	b.Run("literals", func(b *testing.B) {
+		f := compile(b, Options{}).filter
+		b.SetBytes(int64(len(text)))
+		for b.Loop() {
+			f.scan(text, func(int32, int) bool { return true })
+		}
+	})
+}
+
+// worst are texts made to cost much.
+func worst() map[string][]byte {
+	fill := func(s string) []byte { return []byte(strings.Repeat(s, 1<<20/len(s)+1)) }
+	return map[string][]byte{
+		"digits":     fill("4111 1111 1111 1112 "),
+		"at signs":   fill("a@b.c@"),
+		"secrets":    fill("api_key password token secret "),
+		"ignore":     fill("ignore ignore all "),
+		"base64":     []byte(base64.StdEncoding.EncodeToString(fill("some words that are text "))),
+		"nested":     []byte(base64.StdEncoding.EncodeToString([]byte(base64.StdEncoding.EncodeToString(fill("password=token "))))),
+		"zero width": fill("a\u200b"),
+		"percent":    fill("%41%42"),
+		"escapes":    fill("\x1b[2J"),
+		"eyJ":        fill("eyJhbGciOiJ"),
+		"slashes":    fill("AbCdEfGh/IjKlMnOp="),
+		"brackets":   fill("![](http://a.b/?"),
+		"pem":        fill("-----BEGIN RSA PRIVATE KEY-----"),
+		"chinese":    fill("\u4f60\u597d\u4e16\u754c "),
+	}
+}
+
+func BenchmarkWorst(b *testing.B) {
+	for name, text := range worst() {
+		b.Run(name, func(b *testing.B) {
+			s := compile(b, Options{Keywords: seed(), Secrets: []Secret{{"canary", known}}}).NewScanner()
+			b.SetBytes(int64(len(text)))
+			for b.Loop() {
+				s.Scan(text)
+			}
+		})
+	}
+}
