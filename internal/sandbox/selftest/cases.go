@@ -62,7 +62,7 @@ func Cases() []Case {
 		}},
 		{20, "exfiltration by DNS", "ask a resolver by UDP", "empty network namespace, no resolver inside", []Probe{{Name: "udp-question", Want: "ECONNREFUSED|EPERM|timeout|ENETUNREACH"}}},
 		{21, "ignored proxy settings", "connect directly", "empty network namespace", []Probe{{Name: "tcp-direct", Want: "ECONNREFUSED|EPERM"}}},
-		{22, "odd addresses", "IPv6, mapped and unspecified addresses of the same host", "empty network namespace", []Probe{
+		{22, "odd addresses", "IPv6, mapped and unspecified addresses of the same host", "no route; odd spellings of addresses are no names", []Probe{
 			{Name: "tcp-ipv6", Want: "ECONNREFUSED|EPERM|EADDRNOTAVAIL|ENETUNREACH"},
 			{Name: "tcp-mapped", Want: "ECONNREFUSED|EPERM|ENETUNREACH"},
 			{Name: "tcp-unspecified", Want: "ECONNREFUSED|EPERM"},
