@@ -168,6 +168,9 @@ func startPlanned(ctx context.Context, spec Spec, tier Tier, plans []plan, chang
 	conf.Root = os.Geteuid() == 0
 	if conf.Root {
 		conf.UID, conf.GID = PayloadUID, PayloadUID
+		if err := payloadMapped(); err != nil {
+			return nil, err
+		}
 	}
 	// Host numbers make ps true, but are safe only where Landlock scopes signals.
 	abi, _ := landlockABI()
