@@ -20,10 +20,15 @@ const (
 // seedHome makes the private home and copies into it what the profile takes
 // from the operator's, for each run anew: what the agent made of an earlier copy
 // is replaced. The home was written by an agent, so nothing outside it is
-// reached through a link that was left there.
+// reached through a link that was left there, and none can keep the next run
+// from starting.
 func (g *guarded) seedHome() error {
 	if err := os.MkdirAll(g.home, 0o700); err != nil {
 		return &fault.Error{Op: "app.home", Kind: fault.Unavailable, Err: err, Public: g.home + " cannot be created; check its permissions"}
+	}
+	// An agent may have closed its own home, which then nobody but root opens.
+	if err := os.Chmod(g.home, 0o700); err != nil { //nolint:gosec // a directory
+		return fault.Wrap("app.home", fault.Unavailable, err)
 	}
 	root, err := os.OpenRoot(g.home)
 	if err != nil {
@@ -35,7 +40,7 @@ func (g *guarded) seedHome() error {
 	for _, f := range g.prof.Home {
 		err := error(nil)
 		if f.Content != "" {
-			err = errors.Join(root.RemoveAll(f.Path), root.MkdirAll(filepath.Dir(f.Path), 0o700))
+			err = errors.Join(directory(root, filepath.Dir(f.Path)), remove(root, f.Path))
 			err = errors.Join(err, root.WriteFile(f.Path, []byte(f.Content), 0o600))
 		} else {
 			err = seed(root, filepath.Join(g.userHome, f.Path), f.Path, &left)
@@ -51,9 +56,49 @@ func (g *guarded) seedHome() error {
 		if !strings.HasSuffix(name, "_HOME") && !strings.HasSuffix(name, "_DIR") || err != nil || rel == "." || !filepath.IsLocal(rel) {
 			continue
 		}
-		errs = append(errs, root.MkdirAll(rel, 0o700))
+		errs = append(errs, directory(root, rel))
 	}
 	return fault.Wrap("app.home", fault.Unavailable, errors.Join(errs...))
+}
+
+// directory makes a directory and what leads to it. Links and files that stand
+// in its way are removed.
+func directory(root *os.Root, path string) error {
+	made := ""
+	for part := range strings.SplitSeq(filepath.Clean(path), "/") {
+		made = filepath.Join(made, part)
+		info, err := root.Lstat(made)
+		if err == nil && info.IsDir() {
+			if err := root.Chmod(made, 0o700); err != nil {
+				return err
+			}
+			continue
+		}
+		if err == nil {
+			err = root.Remove(made)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := root.Mkdir(made, 0o700); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remove removes all there is at a path, directories that an agent closed too.
+func remove(root *os.Root, path string) error {
+	if root.RemoveAll(path) == nil {
+		return nil
+	}
+	_ = fs.WalkDir(root.FS(), path, func(p string, d fs.DirEntry, _ error) error {
+		if d != nil && d.IsDir() {
+			_ = root.Chmod(p, 0o700) // what does not help shows below
+		}
+		return nil
+	})
+	return root.RemoveAll(path)
 }
 
 // seed copies a file, or the files of a directory, into the private home. What
@@ -67,7 +112,7 @@ func seed(root *os.Root, from, to string, left *int) error {
 	if err != nil {
 		return err
 	}
-	if err := root.RemoveAll(to); err != nil {
+	if err := errors.Join(directory(root, filepath.Dir(to)), remove(root, to)); err != nil {
 		return err
 	}
 	if !info.IsDir() {
@@ -98,7 +143,7 @@ func seedFile(root *os.Root, from, to string, info fs.FileInfo, left *int) error
 	if err != nil {
 		return err
 	}
-	if err := root.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+	if err := directory(root, filepath.Dir(to)); err != nil {
 		return err
 	}
 	return root.WriteFile(to, text, 0o600)

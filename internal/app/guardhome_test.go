@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -30,11 +31,16 @@ func TestSeedHome(t *testing.T) {
 		Home: []config.HomeFile{{Path: ".gitconfig"}, {Path: ".claude/agents"}, {Path: ".absent"}, {Path: ".conf/x.toml", Content: "set = 1"}},
 		Env:  map[string]string{"TOOL_HOME": "${run.home}/.own/dir", "EVIL_DIR": "${run.home}/.tool/made"},
 	}}}
-	if err := g.seedHome(); err == nil {
-		t.Error("a directory was made through a link that leads out")
-	}
-	if err := os.Remove(filepath.Join(home, ".tool")); err != nil {
-		t.Fatal(err)
+	// As an ordinary user's agent it closes what is to be replaced, and its home.
+	for _, dir := range []string{".claude/agents/deep/er", ".claude/agents/deep", ".claude/agents", ".claude", "."} {
+		if err := errors.Join(os.MkdirAll(filepath.Join(home, dir), 0o700), os.Chmod(filepath.Join(home, dir), 0)); err != nil {
+			t.Fatal(err)
+		}
+		if dir == ".claude/agents/deep/er" {
+			if err := os.WriteFile(filepath.Join(home, dir, "f"), nil, 0o600); err != nil && os.Geteuid() == 0 {
+				t.Fatal(err)
+			}
+		}
 	}
 	if err := g.seedHome(); err != nil {
 		t.Fatal(err)
@@ -59,6 +65,9 @@ func TestSeedHome(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+	if info, err := os.Lstat(filepath.Join(home, ".tool")); err != nil || !info.IsDir() {
+		t.Errorf("the link in the way: %v", err)
 	}
 	if info, err := os.Stat(filepath.Join(home, ".own/dir")); err != nil || !info.IsDir() {
 		t.Errorf("the directory a variable promises: %v", err)
