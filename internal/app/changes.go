@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -143,14 +145,20 @@ func (a *App) ChangeSets(ctx context.Context, all bool) ([]ChangeSet, error) {
 	return out, nil
 }
 
-// changeSet opens one set; the empty id is the newest that has changes.
+// changeSet opens one set; the empty id is the newest that has changes of the
+// directory the operator is in, else the newest of all.
 func (a *App) changeSet(ctx context.Context, id string) (*changes.Set, error) {
 	if id == "" {
 		list, err := a.ChangeSets(ctx, false)
 		if err != nil {
 			return nil, err
 		}
-		i := slices.IndexFunc(list, func(s ChangeSet) bool { return (s.Count > 0 || s.Error != "") && s.State != "running" })
+		waits := func(s ChangeSet) bool { return (s.Count > 0 || s.Error != "") && s.State != "running" }
+		here := workingDir()
+		i := slices.IndexFunc(list, func(s ChangeSet) bool { return waits(s) && s.Dir != "" && within(here, s.Dir) })
+		if i < 0 {
+			i = slices.IndexFunc(list, waits)
+		}
 		if i < 0 {
 			return nil, fault.New("app.changes", fault.NotFound, "no changes wait for review; `sallyport guard -- PROGRAM` makes some")
 		}
@@ -166,6 +174,18 @@ func (a *App) changeSet(ctx context.Context, id string) (*changes.Set, error) {
 		}
 	}
 	return set, nil
+}
+
+// workingDir is where the operator is, links resolved; "" if it is gone.
+func workingDir() string {
+	dir, err := os.Getwd()
+	if err != nil {
+		return ""
+	}
+	if r, err := filepath.EvalSymlinks(dir); err == nil {
+		return r
+	}
+	return dir
 }
 
 // Changes lists what one set holds, deletions first.

@@ -29,7 +29,7 @@ directory changes before a commit, and a commit carries exactly what was listed.
 Examples:
   sallyport changes                      what waits, by session
   sallyport changes list s-1f0a          one session's changes, deletions first
-  sallyport changes diff                 of the newest session, line by line
+  sallyport changes diff                 of this directory's newest session, line by line
   sallyport changes commit               asks for each file
   sallyport changes commit --all         everything but what is protected or in conflict
   sallyport changes discard --all`
@@ -81,7 +81,7 @@ func (c *call) oneSet(a *app.App, id string) error {
 	if c.flags.JSON {
 		return c.json(map[string]any{"set": set, "changes": list})
 	}
-	c.printf("%s by %s in %s (%s)\n", visible(set.ID), visible(set.Agent), visible(set.Dir), visible(set.State))
+	c.heading(set)
 	inner := 0
 	for _, x := range list {
 		if x.Group != "" {
@@ -107,6 +107,11 @@ func (c *call) bookkeeping(n int, list []app.Change) {
 	for _, line := range app.Bookkeeping(list) {
 		c.printf("            %s\n", visible(line))
 	}
+}
+
+// heading says whose changes these are and where they go.
+func (c *call) heading(set app.ChangeSet) {
+	c.printf("%s by %s in %s (%s)\n", visible(set.ID), visible(set.Agent), visible(set.Dir), visible(set.State))
 }
 
 // change writes one change and what holds it back.
@@ -138,7 +143,7 @@ func (c *call) change(x app.Change) {
 
 // pathFlags select changes.
 type pathFlags struct {
-	Set   string   `placeholder:"ID" help:"The set of changes; default: the newest that waits."`
+	Set   string   `placeholder:"ID" help:"The set of changes; default: the newest that waits of this directory, else of any."`
 	Paths []string `arg:"" optional:"" name:"path" help:"Paths or globs below the directory; a directory means all beneath it."`
 }
 
@@ -186,6 +191,7 @@ func (d changesDiffCmd) Run(c *call) error {
 		if c.flags.JSON {
 			return c.diffs(a, set, list)
 		}
+		c.heading(set)
 		for _, x := range list {
 			if x.Group != "" && len(d.Paths) == 0 {
 				continue
@@ -239,6 +245,7 @@ func (m changesCommitCmd) Run(c *call) error {
 		case m.All || len(m.Paths) > 0:
 			list, confirmed = m.unheld(c, list)
 		case c.terminal():
+			c.heading(set)
 			if list, confirmed, err = c.choose(a, set, list); err != nil {
 				return err
 			}
