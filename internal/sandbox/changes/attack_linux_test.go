@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -218,4 +219,26 @@ func TestOneSwapsWhileTheOtherCommits(t *testing.T) {
 	}
 	close(stop)
 	<-done
+}
+
+// TestRepositoryAsTheDirectory: of a worktree the repository is a Set of its
+// own, and so is one without a working tree: what git runs out of it is held
+// back there too.
+func TestRepositoryAsTheDirectory(t *testing.T) {
+	for _, name := range []string{".git", "shop.git"} {
+		l := newLab(t, "mkdir -p ../"+name+" && git init -q --bare ../"+name)
+		l.dir = filepath.Join(filepath.Dir(l.dir), name)
+		must(t, l.set.End())
+		l.begin()
+		list := l.run("echo evil > hooks/post-checkout; echo '[core] fsmonitor = evil' >> config; echo x > info/attributes; mkdir -p refs/heads; echo 0 > refs/heads/x")
+		res := l.commit(list, CommitOptions{})
+		for _, path := range []string{"hooks/post-checkout", "config", "info/attributes"} {
+			if slices.Contains(res.Committed, path) {
+				t.Errorf("%s: %s was committed", name, path)
+			}
+		}
+		if !slices.Contains(res.Committed, "refs/heads/x") {
+			t.Errorf("%s: %+v", name, res)
+		}
+	}
 }

@@ -100,7 +100,7 @@ func Groups(list []Change) []string {
 		if c.Group != GroupGit || c.Type == TypeDir {
 			continue
 		}
-		if strings.Contains(c.Path, "/objects/") {
+		if strings.Contains("/"+c.Path, "/objects/") {
 			objects++
 			continue
 		}
@@ -108,7 +108,10 @@ func Groups(list []Change) []string {
 		if verb == "" {
 			verb = "moved"
 		}
-		_, name, _ := strings.Cut(c.Path, ".git/")
+		_, name, ok := strings.Cut(c.Path, ".git/")
+		if !ok { // the Set is the repository itself
+			name = c.Path
+		}
 		lines = append(lines, name+" "+verb)
 	}
 	if objects > 0 {

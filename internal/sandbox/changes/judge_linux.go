@@ -31,7 +31,7 @@ func (v *view) examine(ctx context.Context, raw string) (c Change, ok bool, err 
 // error; whatever cannot be known is a refusal.
 func (v *view) judge(ctx context.Context, raw string, p pair) (c Change, ok bool, err error) {
 	c = Change{
-		Path: quotePath(raw), Type: p.up.typ, OldType: p.host.typ, Group: groupOf(raw),
+		Path: quotePath(raw), Type: p.up.typ, OldType: p.host.typ, Group: groupOf(v.under, raw),
 		Mode: permissions(p.up), OldMode: permissions(p.host),
 	}
 	if p.host.typ == TypeFile {
@@ -169,8 +169,8 @@ func (v *view) content(ctx context.Context, raw string, p pair, c *Change) (diff
 // would be lost by it.
 func (v *view) circumstances(ctx context.Context, raw string, p pair, c *Change) error {
 	g := v.set.guard
-	if c.Protected = g.match(raw, c.Type); c.Protected == "" && c.Kind == KindReplaced {
-		c.Protected = g.match(raw, c.OldType)
+	if c.Protected = g.match(v.under, raw, c.Type); c.Protected == "" && c.Kind == KindReplaced {
+		c.Protected = g.match(v.under, raw, c.OldType)
 	}
 	if c.Protected == "" && c.Type != TypeDir && v.repository(raw) {
 		c.Protected = "config beside HEAD: git takes the directory for a repository"
@@ -244,7 +244,7 @@ func (l *loss) dir(ctx context.Context, dir string) error {
 			l.linked = append(l.linked, n.st.Ino)
 		}
 		if l.protected == "" {
-			l.protected = l.set.guard.match(raw, n.typ)
+			l.protected = l.set.guard.match(l.under, raw, n.typ)
 		}
 		_, _ = fmt.Fprintf(l.hash, "%q %s\n", name, l.fingerprint(n))
 		if n.typ != TypeDir {

@@ -220,7 +220,7 @@ func TestGuard(t *testing.T) {
 		{"opencode.jsonc", TypeFile, true},
 		{"w", TypeLink, false},
 	} {
-		if got := g.match(tt.path, tt.typ); (got != "") != tt.want {
+		if got := g.match("", tt.path, tt.typ); (got != "") != tt.want {
 			t.Errorf("%s %s: %q", tt.typ, tt.path, got)
 		}
 	}
@@ -238,8 +238,39 @@ func TestGroups(t *testing.T) {
 		t.Error(d)
 	}
 	for path, want := range map[string]string{".git/objects/a": "git", "x/.git/refs/y": "git", ".git/hooks/x": "", ".git/config": "", "objects/x": "", ".git": ""} {
-		if got := groupOf(path); got != want {
+		if got := groupOf("", path); got != want {
 			t.Errorf("%s is in group %q", path, got)
+		}
+	}
+}
+
+// TestUnderOf: a Set of a directory inside .git, or of .github/workflows, is
+// judged as the same paths of the whole project are.
+func TestUnderOf(t *testing.T) {
+	g := newGuard(Shipped())
+	for _, tt := range []struct {
+		dir       string
+		git       bool
+		path      string
+		protected bool
+		group     string
+	}{
+		{"/src/shop/.git", true, "config", true, ""},
+		{"/src/shop/.git", true, "hooks/pre-commit", true, ""},
+		{"/src/shop/.git", true, "refs/heads/main", false, GroupGit},
+		{"/src/shop/.git/modules/sub", true, "config", true, ""},
+		{"/src/shop/.git/worktrees/x", false, "gitdir", true, ""},
+		{"/src/shop.git", true, "hooks/post-receive", true, ""},
+		{"/src/shop.git", true, "objects/ab/c", false, GroupGit},
+		{"/src/shop/.github/workflows", false, "ci.yml", true, ""},
+		{"/src/shop/.vscode", false, "tasks.json", true, ""},
+		{"/src/.claude/worktrees/shop", false, "main.go", false, ""},
+		{"/src/shop", false, "config", false, ""},
+		{"/", false, "a", false, ""},
+	} {
+		under := underOf(tt.dir, tt.git)
+		if got := g.match(under, tt.path, TypeFile); (got != "") != tt.protected || groupOf(under, tt.path) != tt.group {
+			t.Errorf("%s %s: %q, %q", tt.dir, tt.path, got, groupOf(under, tt.path))
 		}
 	}
 }

@@ -78,11 +78,12 @@ func newGuard(list []Protection) guard {
 // match gives the protection of an entry of the given type, "" if it has none.
 // A link also stands for everything that could be reached through it: a link
 // named .github holds workflows as well as a directory does.
-func (g guard) match(raw, typ string) string {
+// under is what the path lies beneath, as far as it matters, see [underOf].
+func (g guard) match(under, raw, typ string) string {
 	if !plain(raw) {
 		return "a name with invisible characters: it may pass for another"
 	}
-	parts := strings.Split(fold(raw), "/")
+	parts := strings.Split(fold(path.Join(under, raw)), "/")
 	for _, p := range g.globs {
 		for i := range parts {
 			if matchParts(p.parts, parts[i:], typ == TypeLink) {
@@ -134,10 +135,27 @@ func fold(s string) string {
 	return strings.Join(parts, "/")
 }
 
+// underOf gives the end of a Set's own directory that its paths are judged with:
+// what lies in a repository's .git, which is a Set of its own for a worktree, is
+// git's business whether or not its path says so. git tells that the directory
+// is a repository without a working tree, whatever its name.
+func underOf(dir string, git bool) string {
+	parts := strings.Split(strings.Trim(dir, "/"), "/")
+	for i := len(parts) - 1; i >= 0; i-- {
+		if fold(parts[i]) == ".git" {
+			return strings.Join(parts[i:], "/")
+		}
+	}
+	if git {
+		return ".git"
+	}
+	return strings.Join(parts[max(len(parts)-2, 0):], "/")
+}
+
 // groupOf tells the changes that are committed together without being read one
 // by one: git's objects, refs, index and logs.
-func groupOf(raw string) string {
-	_, rest, ok := strings.Cut("/"+raw, "/.git/")
+func groupOf(under, raw string) string {
+	_, rest, ok := strings.Cut("/"+path.Join(under, raw), "/.git/")
 	if !ok {
 		return ""
 	}

@@ -20,8 +20,9 @@ import (
 type view struct {
 	set   *Set
 	host  tree
-	src   tree  // upper or copy; its descriptor is -1 if the session left nothing
-	base  *base // copy mode only
+	under string // what the paths are judged with, see underOf
+	src   tree   // upper or copy; its descriptor is -1 if the session left nothing
+	base  *base  // copy mode only
 	names map[uint64]int
 	// linked are files of the host that lost one of several names to a commit,
 	// which changed their ctime: for them mtime counts instead.
@@ -41,11 +42,22 @@ func (s *Set) open(op string) (*view, error) {
 		v.close()
 		return nil, fault.New(op, fault.Conflict, "changes go to the directory they were made for, and another one stands at %s now; put the first back, or discard the changes", Visible(s.meta.Dir, false))
 	}
+	v.under = underOf(s.meta.Dir, v.bare())
 	if err := cmp.Or(v.readJournal(op), v.openSource(op)); err != nil {
 		v.close()
 		return nil, err
 	}
 	return v, nil
+}
+
+// bare tells that the host's directory is what git keeps a repository in.
+func (v *view) bare() bool {
+	for name, typ := range map[string]string{"HEAD": TypeFile, "objects": TypeDir, "refs": TypeDir} {
+		if n, err := v.host.look(name, false); err != nil || n.typ != typ {
+			return false
+		}
+	}
+	return true
 }
 
 func (v *view) readJournal(op string) error {
