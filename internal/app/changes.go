@@ -164,16 +164,7 @@ func (a *App) changeSet(ctx context.Context, id string) (*changes.Set, error) {
 		}
 		id = list[i].ID
 	}
-	set, err := changes.Open(a.changesDir(), id)
-	if err != nil {
-		return nil, err
-	}
-	if p, err := a.profile(a.profileOf(set.Meta().Agent)); err == nil {
-		for _, glob := range p.Protected {
-			set.Protect(changes.Protection{Glob: glob, Reason: "the profile protects it"})
-		}
-	}
-	return set, nil
+	return changes.Open(a.changesDir(), id)
 }
 
 // workingDir is where the operator is, links resolved; "" if it is gone.

@@ -1,13 +1,16 @@
 package app
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"sallyport/internal/config"
 	"sallyport/internal/fault"
+	"sallyport/internal/sandbox"
 	"sallyport/internal/sandbox/changes"
 )
 
@@ -53,5 +56,33 @@ func TestGlance(t *testing.T) {
 	}
 	if err := set.DiscardAll(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestProfileProtects: what the profile of a session protects is held back when
+// its changes are committed, whatever agent's name it ran under.
+func TestProfileProtects(t *testing.T) {
+	dir := t.TempDir()
+	g := &guarded{session: "s-1", boxOf: boxOf{app: &App{}, name: "ada", dir: dir, prof: config.Profile{Protected: []string{"deploy/**"}}}}
+	g.app.Paths.Home = t.TempDir()
+	var spec sandbox.Spec
+	if err := g.copyOnWrite(&spec); err != nil {
+		t.Fatal(err)
+	}
+	plant(t, filepath.Join(g.sets[0].Store(), "upper"), map[string]string{"deploy/run.sh": "evil", "main.go": "fine"})
+	if err := errors.Join(g.sets[0].Began(changes.ModeOverlay), g.sets[0].End()); err != nil {
+		t.Fatal(err)
+	}
+	info, list, err := g.app.Changes(t.Context(), g.sets[0].Meta().ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range list {
+		if held := c.Protected != ""; held != (c.Path == "deploy/run.sh") && c.Type == "file" {
+			t.Errorf("%s: %q", c.Path, c.Protected)
+		}
+	}
+	if info.Held == 0 {
+		t.Errorf("%+v", info)
 	}
 }

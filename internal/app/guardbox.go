@@ -151,7 +151,7 @@ func (g *guarded) copyOnWrite(spec *sandbox.Spec) error {
 		dirs = append(dirs, common)
 	}
 	for _, dir := range dirs {
-		set, err := changes.Create(g.app.changesDir(), changes.Meta{Session: g.session, Agent: g.name, Dir: dir})
+		set, err := changes.Create(g.app.changesDir(), changes.Meta{Session: g.session, Agent: g.name, Dir: dir, Protected: g.prof.Protected})
 		if err != nil {
 			return err
 		}

@@ -43,6 +43,9 @@ type Meta struct {
 	Started time.Time `json:"started"`
 	Ended   time.Time `json:"ended,omitzero"`
 	State   string    `json:"state"`
+	// Protected are globs, besides the shipped ones, that the session's profile
+	// protects: what held when it began holds until its changes are settled.
+	Protected []string `json:"protected,omitempty"`
 }
 
 var identifier = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,119}$`)

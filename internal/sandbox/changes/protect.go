@@ -141,8 +141,8 @@ func fold(s string) string {
 // is a repository without a working tree, whatever its name.
 func underOf(dir string, git bool) string {
 	parts := strings.Split(strings.Trim(dir, "/"), "/")
-	for i := len(parts) - 1; i >= 0; i-- {
-		if fold(parts[i]) == ".git" {
+	for i, part := range slices.Backward(parts) {
+		if fold(part) == ".git" {
 			return strings.Join(parts[i:], "/")
 		}
 	}

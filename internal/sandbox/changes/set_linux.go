@@ -26,7 +26,8 @@ type Set struct {
 
 // Create begins a Set for a session that is about to start: it makes the Store,
 // a directory of its own below parent, and holds its lock until End. Of m it
-// takes Session, Agent and Dir (absolute and resolved), and Mode if it is known.
+// takes Session, Agent, Dir (absolute and resolved) and Protected, and Mode if it
+// is known.
 func Create(parent string, m Meta) (*Set, error) {
 	const op = "changes.create"
 	if !identifier.MatchString(m.Session) || len(m.Session) > 100 {
@@ -46,6 +47,7 @@ func Create(parent string, m Meta) (*Set, error) {
 		return nil, fault.Wrap(op, fault.Internal, err)
 	}
 	s := &Set{store: filepath.Join(parent, m.ID), meta: m, guard: newGuard(Shipped())}
+	s.protectAsMade()
 	if s.lock, err = s.acquire(op); err != nil {
 		return nil, err
 	}
@@ -83,6 +85,7 @@ func Open(parent, id string) (*Set, error) {
 	} else if err != nil {
 		return nil, &fault.Error{Op: op, Kind: fault.Corrupt, Public: "the description of changes " + id + " is damaged, so nothing of it is used; look at its meta.json, or remove its directory", Err: err}
 	}
+	s.protectAsMade()
 	if s.meta.ID != id {
 		return nil, fault.New(op, fault.Corrupt, "the changes %s describe themselves as %s, so nothing of them is used; give the directory its own name back", id, s.meta.ID)
 	}
@@ -128,6 +131,13 @@ func (s *Set) Meta() Meta { return s.meta }
 // Protect adds protections to the shipped ones. It holds for this Set value.
 func (s *Set) Protect(more ...Protection) {
 	s.guard.globs = append(s.guard.globs, newGuard(more).globs...)
+}
+
+// protectAsMade adds what the session's profile protects.
+func (s *Set) protectAsMade() {
+	for _, glob := range s.meta.Protected {
+		s.Protect(Protection{Glob: glob, Reason: "the profile protects it"})
+	}
 }
 
 // Began records how the sandbox keeps the changes apart: ModeOverlay or ModeCopy.
