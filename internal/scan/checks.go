@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"hash/crc32"
+	"slices"
 	"strings"
 )
 
@@ -82,8 +83,8 @@ func hasURLPassword(address []byte) bool {
 // luhn checks the digits among some bytes.
 func luhn(b []byte) bool {
 	sum, n := 0, 0
-	for i := len(b) - 1; i >= 0; i-- {
-		d := int(b[i]) - '0'
+	for _, c := range slices.Backward(b) {
+		d := int(c) - '0'
 		if d < 0 || d > 9 {
 			continue
 		}

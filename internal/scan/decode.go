@@ -196,7 +196,7 @@ func digitOf(c byte, bits int) int {
 
 // decoded reads a run in a coding of so many bits per character.
 func (s *Scanner) decoded(v *view, start, end, bits int, how string) {
-	if start >= end || !s.promising(v.text[start:end], bits) || !s.spend(end-start) {
+	if start >= end || !s.promising(v.text[start:end], bits) || !s.spend(4*(end-start)) {
 		return
 	}
 	w := s.below(v, how)
@@ -310,7 +310,7 @@ func (s *Scanner) descend(w *view) {
 
 // escaped reads a view with its escapes of one kind replaced.
 func (s *Scanner) escaped(v *view, mark byte, how string) {
-	if !s.spend(2 * len(v.text)) {
+	if !s.spend(4 * len(v.text)) {
 		return
 	}
 	w := s.below(v, how)

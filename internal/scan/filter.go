@@ -3,6 +3,7 @@ package scan
 import (
 	"encoding/binary"
 	"slices"
+	"strings"
 )
 
 // filter finds literals in one pass. It looks at every second place for four
@@ -29,6 +30,7 @@ const (
 type literal struct {
 	text  string // lower case if fold
 	fold  bool   // ASCII case does not count
+	next  set    // what may follow it, for those so short that it matters
 	owner []owner
 }
 
@@ -77,7 +79,21 @@ type builder struct {
 
 func newBuilder() *builder { return &builder{index: map[string]int32{}, f: &filter{}} }
 
-func (b *builder) add(text string, fold bool, o owner) {
+// everything and noLetter are sets of what may follow a literal.
+var everything, noLetter = func() (all, rest set) {
+	for c := range 256 {
+		all.add(byte(c))
+		if byte(c)|0x20-'a' > 25 {
+			rest.add(byte(c))
+		}
+	}
+	return all, rest
+}()
+
+func (b *builder) add(text string, fold bool, o owner) { b.follow(text, fold, o, &everything) }
+
+// follow adds a literal of which it is known what follows it.
+func (b *builder) follow(text string, fold bool, o owner, next *set) {
 	key := "x" + text
 	if fold {
 		t := []byte(text)
@@ -92,6 +108,9 @@ func (b *builder) add(text string, fold bool, o owner) {
 		i = int32(len(b.f.lits)) //nolint:gosec // a few thousand literals
 		b.index[key] = i
 		b.f.lits = append(b.f.lits, literal{text: text, fold: fold})
+	}
+	for k := range next {
+		b.f.lits[i].next[k] |= next[k]
 	}
 	if l := &b.f.lits[i]; !slices.Contains(l.owner, o) {
 		l.owner = append(l.owner, o)
@@ -112,14 +131,18 @@ func (b *builder) build() *filter {
 				f.first[text[0]&^0x20] = 1
 			}
 		case len(text) == 3:
-			for c := range 256 { // the fourth byte is whatever follows, or comes before
-				f.enter(text+string([]byte{byte(c)}), 0, lit)
+			for c := range 256 { // the fourth byte is what follows, or whatever comes before
+				if f.lits[i].next.has(byte(c)) || c == 0 {
+					f.enter(text+string([]byte{byte(c)}), 0, lit)
+				}
 				f.enter(string([]byte{byte(c)})+text, -1, lit)
 			}
 		case len(text) == 4:
 			f.enter(text, 0, lit)
-			for c := range 256 { // the fifth byte is whatever follows
-				f.enter(text[1:]+string([]byte{byte(c)}), 1, lit)
+			for c := range 256 { // the fifth byte is what follows
+				if f.lits[i].next.has(byte(c)) || c == 0 {
+					f.enter(text[1:]+string([]byte{byte(c)}), 1, lit)
+				}
 			}
 		default:
 			best, low := 0, int(^uint(0)>>1)
@@ -175,8 +198,16 @@ func commonness(s string) int {
 			n += 6
 		}
 	}
+	for i := range len(frequent) / 3 {
+		if strings.Contains(strings.ToLower(s), frequent[3*i:3*i+3]) {
+			n += 30
+		}
+	}
 	return n
 }
+
+// frequent are groups of three letters that English and code are full of.
+const frequent = "theingionandentfortioereherateverterthaatihatershisresillareconnceallevithtedmenproomeoreonechaeadretnesstainteresturnarsuncenetndstrrinestfunameoutereackendhanangersheapponsionindamerintereaypeoreporpreperlinlaydatatarecordordaceact"
 
 // scan calls hit for each literal's occurrence that begins at or after 0; it
 // stops when hit says so.

@@ -42,7 +42,7 @@ func (e *Engine) addIDs(b *builder) error {
 	for _, t := range idTable {
 		e.ids = append(e.ids, idRule{rule: e.rule(t.rule), valid: t.valid, upper: t.upper})
 		for _, w := range t.words {
-			b.add(w, true, owner{ownPrivateID, int32(len(e.ids) - 1)}) //nolint:gosec // an index
+			b.follow(w, true, owner{ownPrivateID, int32(len(e.ids) - 1)}, &noLetter) //nolint:gosec // an index
 		}
 	}
 	return nil
@@ -51,7 +51,7 @@ func (e *Engine) addIDs(b *builder) error {
 // identifier looks behind a word for the number it announces.
 func (s *Scanner) identifier(v *view, r *idRule, at, end int) {
 	text := v.text
-	if at > 0 && isAlnum(text[at-1]) {
+	if at > 0 && isAlnum(text[at-1]) || end < len(text) && text[end]|0x20-'a' < 26 {
 		return
 	}
 	var digits [24]byte

@@ -21,9 +21,9 @@ func (e *Engine) addMarkup(b *builder) error {
 // markup judges the address that follows.
 func (s *Scanner) markup(v *view, m *markRule, at int) {
 	text := v.text
-	near := text[at:min(len(text), at+2048)]
+	near := text[at:min(len(text), at+512)]
 	i := bytes.Index(near[:min(len(near), 256)], []byte("//"))
-	if i < 0 || !s.spend(200) {
+	if i < 0 || !s.spend(300) {
 		return
 	}
 	end := i
@@ -44,6 +44,9 @@ func (s *Scanner) markup(v *view, m *markRule, at int) {
 				break
 			}
 		}
+	}
+	if !s.spend(3 * (end - i)) {
+		return
 	}
 	load := carries(near[i+2 : end])
 	switch {

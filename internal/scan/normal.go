@@ -12,7 +12,7 @@ import (
 // folded, marks and invisible characters left out, look-alikes replaced by the
 // Latin letters they imitate, lower case. Text in tag characters becomes plain.
 func (s *Scanner) normalised(v *view) {
-	if !s.spend(3 * len(v.text)) {
+	if !s.spend(5 * len(v.text)) {
 		return
 	}
 	w := &s.scratch[v.depth]

@@ -61,6 +61,7 @@ func (p *pattern) match(text []byte, at int) (start, end int, ok bool) {
 	return start, end, ok
 }
 
+// forward reads elements from a place on and says how far it came.
 func (p *pattern) forward(text []byte, at, from int) (end int, ok bool) {
 	for i := from; i < len(p.elems); i++ {
 		e := &p.elems[i]
@@ -70,7 +71,7 @@ func (p *pattern) forward(text []byte, at, from int) (end int, ok bool) {
 			at++
 		}
 		if n < e.min {
-			return 0, false
+			return at, false
 		}
 	}
 	return at, true
@@ -281,21 +282,26 @@ func (p *pattern) pick() {
 	}
 }
 
-// entropy gives Shannon's bits per byte.
+// nlogn are the values k*log2(k).
+var nlogn = func() (t [257]float64) {
+	for k := 2; k < len(t); k++ {
+		t[k] = float64(k) * math.Log2(float64(k))
+	}
+	return t
+}()
+
+// entropy gives Shannon's bits per byte of the first 256 bytes.
 func entropy(b []byte) float64 {
+	b = b[:min(len(b), 256)]
 	if len(b) == 0 {
 		return 0
 	}
 	var n [256]uint16
+	sum := 0.0
 	for _, c := range b {
-		n[c]++
+		k := n[c]
+		sum += nlogn[k+1] - nlogn[k]
+		n[c] = k + 1
 	}
-	h, total := 0.0, float64(len(b))
-	for _, k := range n {
-		if k > 0 {
-			f := float64(k) / total
-			h -= f * math.Log2(f)
-		}
-	}
-	return h
+	return (nlogn[len(b)] - sum) / float64(len(b))
 }

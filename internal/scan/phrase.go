@@ -8,9 +8,10 @@ import (
 // phraseRule is a sentence that gives an agent orders: words in order, with a
 // few others between them.
 type phraseRule struct {
-	rule  int32
-	steps [][]string // the alternatives of each step; a trailing * matches any ending
-	gap   int        // words between two steps, at most
+	rule   int32
+	anchor int        // bytes of the first step
+	steps  [][]string // the alternatives of each step; a trailing * matches any ending
+	gap    int        // words between two steps, at most
 }
 
 // phraseTable: the anchor is the first step. All are heuristics and none may
@@ -33,7 +34,7 @@ var phraseTable = []struct {
 		"ignore|esqueca|desconsidere todas|as|suas instrucoes|regras|diretrizes",
 	}},
 	{"new-orders", "announces instructions of its own", Medium, 0.6, 2, []string{
-		"new|updated|revised|real|actual system instruction*|prompt|directive*",
+		"new|updated|revised system instruction*|prompt|directive*",
 		"your new|real|actual|true instruction*|task|goal|objective|mission",
 		"instead follow|obey|execute these|the|my instruction*|order*|command*",
 		"following instruction*|order* override|supersede|replace",
@@ -41,32 +42,32 @@ var phraseTable = []struct {
 	{"addressed", "speaks to the model inside data", Medium, 0.6, 3, []string{
 		"important message|instruction*|notice to|for you|ai|assistant|llm|agent*|model",
 		"important message from me|admin*|system|developer*|openai|anthropic",
-		"before you can solve|complete|finish|answer|proceed|continue",
+		"before_you can solve|complete|finish|answer|proceed|continue",
 		"attention|note ai|llm|assistant|agent* assistant*|agent*|model*|must|please|you",
-		"if you are|re an|a ai|llm|language|assistant|agent*|bot|chatbot",
-		"instruction*|message|note for|to the|any|all ai|llm|assistant|agent*|model reading|processing|handling|summarizing",
+		"if_you are|re an|a ai|llm|language|assistant|agent*|bot|chatbot",
+		"instructions|message|note for|to the|any|all ai|llm|assistant|agent*|model reading|processing|handling|summarizing",
 	}},
 	{"secrecy", "asks the model to hide something from its user", High, 0.7, 3, []string{
-		"do not|never|without tell|telling|inform|informing|mention|mentioning|reveal|notify|notifying|alert|alerting|disclose|disclosing user|human|owner|operator|anyone|them",
-		"don|dont tell|inform|mention|reveal|notify|alert user|human|owner|operator|anyone",
-		"keep this|it secret|hidden|confidential from user|human|owner",
+		"do_not|never|without tell|telling|inform|informing|mention|mentioning|reveal|notify|notifying|alert|alerting|disclose|disclosing user|human|owner|operator|anyone|them",
+		"don't|dont tell|inform|mention|reveal|notify|alert user|human|owner|operator|anyone",
+		"keep_this|keep_it secret|hidden|confidential from user|human|owner",
 		"silently|secretly|covertly send|forward|upload|copy|email|transmit|exfiltrate|post|delete|execute|run",
 	}},
 	{"reveal-prompt", "asks for the instructions of the model", Medium, 0.6, 3, []string{
 		"reveal|print|show|repeat|output|display|leak|disclose|tell|give|write your|the|its|system system|initial|hidden|secret|original|full prompt|instruction*|message|rules",
 		"repeat everything|all|words|text|the above|before|verbatim",
-		"what are|is|were your system|initial|hidden|original|secret prompt|instruction*",
+		"what_are|what_is|what_were your system|initial|hidden|original|secret prompt|instruction*",
 	}},
 	{"role", "gives the model another role without limits", Medium, 0.6, 4, []string{
-		"you are|re now|no dan|jailbroken|unrestricted|unfiltered|uncensored|longer|evil",
-		"act|behave|respond|pretend as|like|to an|a|if|be unrestricted|unfiltered|uncensored|jailbroken|evil|dan|no",
+		"you_are|you_re|you're now|no dan|jailbroken|unrestricted|unfiltered|uncensored|longer|evil",
+		"act_as|act_like|behave_as|behave_like|respond_as|pretend_to an|a|if|be|you unrestricted|unfiltered|uncensored|jailbroken|evil|dan|no",
 		"enable|enter|activate|switch developer|debug|god|dan|jailbreak|admin|root|sudo|unrestricted mode",
-		"do anything now",
-		"no|without any|ethical|moral|content|safety restriction*|limitation*|guideline*|filter*|boundaries",
+		"do_anything now",
+		"without any|ethical|moral|content|safety restriction*|limitation*|guideline*|filter*|boundaries",
 	}},
 	{"exfiltrate", "asks to send what is private to somewhere", High, 0.6, 6, []string{
 		"send|forward|upload|post|transmit|email|leak|exfiltrate|copy password*|credential*|secret*|token*|key|keys|cookie*|env|history|conversation|ssh to|http|https|attacker*|webhook|via",
-		"read|cat|open|access|fetch id_rsa|passwd|shadow|env|credentials|ssh and|then send|include|post|upload|pass",
+		"read|open|fetch id_rsa|passwd|shadow|env|credentials|ssh and|then send|include|post|upload|pass",
 	}},
 }
 
@@ -104,9 +105,10 @@ func (e *Engine) addPhrases(b *builder) error {
 			for _, first := range steps[0] {
 				// The anchor is the word and the space behind it: rarer, and
 				// never the head of a longer word.
-				enter(phraseRule{rule, steps[1:], t.gap}, first+" ")
+				first = strings.ReplaceAll(first, "_", " ")
+				enter(phraseRule{rule, len(first), steps[1:], t.gap}, first+" ")
 				if strings.HasPrefix(first, "attention") || strings.HasPrefix(first, "instead") {
-					enter(phraseRule{rule, steps[1:], t.gap}, first+",")
+					enter(phraseRule{rule, len(first), steps[1:], t.gap}, first+",")
 				}
 			}
 		}
@@ -134,15 +136,12 @@ func (s *Scanner) phrase(v *view, p *phraseRule, at int) {
 	if at > 0 && isAlnum(text[at-1]) && !escapedBefore(text, at) {
 		return
 	}
-	i := at
-	for i < len(text) && isAlnum(text[i]) {
-		i++
-	}
+	i := at + p.anchor
 	for _, step := range p.steps {
 		found := false
 		for range p.gap + 1 {
 			from, to := nextWord(text, i)
-			if from < 0 || !s.spend(8+len(step)) {
+			if from < 0 || !s.spend(12+4*len(step)) {
 				return
 			}
 			i = to
@@ -178,7 +177,11 @@ func nextWord(text []byte, i int) (from, to int) {
 }
 
 func oneOfWords(w []byte, words []string) bool {
+	first := lower(w[0])
 	for _, x := range words {
+		if x[0] != first {
+			continue
+		}
 		l := literal{text: x, fold: true}
 		if n := len(x) - 1; x[n] == '*' {
 			l.text = x[:n]

@@ -1,7 +1,5 @@
 package scan
 
-import "slices"
-
 // The windows. A finding belongs to the window in which it begins; left is
 // what a rule may see before it, ahead how far it may reach behind.
 const (
@@ -9,8 +7,8 @@ const (
 	left   = 256
 	ahead  = 8 << 10
 
-	maxDepth    = 3    // decodings inside decodings
-	maxFindings = 1024 // per window
+	maxDepth    = 3   // decodings inside decodings
+	maxFindings = 256 // per window
 	floorSteps  = 1 << 18
 )
 
@@ -38,6 +36,7 @@ type Scanner struct {
 	last       bool // nothing follows the view
 	views      [maxDepth + 2]view
 	scratch    [maxDepth + 2]view // normalised readings
+	own        []Finding          // of the window, before they are settled
 	fold       []byte
 	squeezeMap []int32
 }
@@ -166,7 +165,7 @@ func (s *Scanner) emit(v *view, rule int32, start, end int, detail string) {
 	r := &s.e.rules[rule]
 	a, b = a+s.at, b+s.at
 	own := s.res.Findings[s.from:]
-	if !s.spend(8 + len(own)/4) {
+	if !s.spend(8 + len(own)) {
 		return
 	}
 	for i := range own {
@@ -175,7 +174,7 @@ func (s *Scanner) emit(v *view, rule int32, start, end int, detail string) {
 		}
 	}
 	if len(own) >= maxFindings {
-		s.spent = "more findings than are kept"
+		s.spent, s.steps = "more findings than are kept", -1
 		return
 	}
 	f := Finding{Block: r.Block}
@@ -192,26 +191,31 @@ func (s *Scanner) emit(v *view, rule int32, start, end int, detail string) {
 // settle drops, of two findings of a class that overlap, the vaguer one.
 func (s *Scanner) settle() {
 	own := s.res.Findings[s.from:]
-	if len(own) < 2 || !s.spend(len(own)*len(own)/4) {
+	if len(own) < 2 {
 		return
 	}
-	kept := slices.DeleteFunc(slices.Clone(own), func(f Finding) bool {
-		for i := range own {
-			if g := &own[i]; covers(g, &f) {
-				return true
+	s.own = append(s.own[:0], own...)
+	kept := own[:0]
+	for k := range s.own {
+		f := &s.own[k]
+		vague := false
+		for i := range s.own {
+			g := &s.own[i]
+			if g.Start < f.End && f.Start < g.End && covers(g, f) {
+				vague = true
+				break
 			}
 		}
-		return false
-	})
-	s.res.Findings = append(s.res.Findings[:s.from], kept...)
+		if !vague {
+			kept = append(kept, *f)
+		}
+	}
+	s.res.Findings = s.res.Findings[:s.from+len(kept)]
 }
 
-// covers reports whether g says all that f says, and more certainly.
+// covers reports whether g, which overlaps f, says the same more certainly.
 func covers(g, f *Finding) bool {
-	if g.Rule == f.Rule || classOf(g.Rule) != classOf(f.Rule) || g.Start >= f.End || f.Start >= g.End {
-		return false
-	}
-	return g.Confidence > f.Confidence
+	return g.Confidence > f.Confidence && g.Rule != f.Rule && classOf(g.Rule) == classOf(f.Rule)
 }
 
 func classOf(rule string) string {

@@ -31,6 +31,8 @@ type contextRule struct {
 	entropy  float64
 	mixed    bool
 	near     bool // a word for a secret must stand between
+	least    int  // bytes of the shortest form
+	all      set  // bytes of any form
 }
 
 // addShapes reads the rule files.
@@ -133,7 +135,11 @@ func (e *Engine) addShape(b *builder, f []string) error {
 			return fmt.Errorf("%s: the longest literal, %q, is too short to look for", id, p.anchor())
 		}
 		e.tokens = append(e.tokens, tokenRule{rule, p, set.entropy, set.mixed, set.check})
-		b.add(p.anchor(), p.fold, owner{ownToken, int32(len(e.tokens) - 1)}) //nolint:gosec // an index
+		next := &everything
+		if p.to < len(p.elems) && p.elems[p.to].min > 0 {
+			next = &p.elems[p.to].set
+		}
+		b.follow(p.anchor(), p.fold, owner{ownToken, int32(len(e.tokens) - 1)}, next) //nolint:gosec // an index
 	}
 	return nil
 }
@@ -165,6 +171,7 @@ func (e *Engine) addContext(b *builder, f []string) error {
 		}
 		c.patterns = append(c.patterns, ps...)
 	}
+	c.survey()
 	e.contexts = append(e.contexts, c)
 	for word := range strings.SplitSeq(f[2], ",") {
 		b.add(strings.TrimSpace(word), true, owner{ownContext, int32(len(e.contexts) - 1)}) //nolint:gosec // an index
@@ -175,7 +182,7 @@ func (e *Engine) addContext(b *builder, f []string) error {
 // token judges the text around an anchor.
 func (s *Scanner) token(v *view, t *tokenRule, at int) {
 	start, end, ok := t.pattern.match(v.text, at)
-	if !s.spend(end-start+8) || !ok || !t.pattern.bounded(v.text, start, end) {
+	if !s.spend(2*(end-start)+16) || !ok || !t.pattern.bounded(v.text, start, end) {
 		return
 	}
 	if tail := variable(t.pattern, v.text[start:end]); !strong(tail, t.entropy, t.mixed) {
@@ -222,40 +229,72 @@ func hasBoth(b []byte) bool {
 	return letter && digit
 }
 
-// context looks behind a word for what it announces.
-func (s *Scanner) context(v *view, c *contextRule, at, end int) {
-	if at > 0 && isAlnum(v.text[at-1]) && v.text[at]-'a' < 26 && v.text[at-1]-'a' < 26 {
-		return // inside another lower-case word
-	}
-	limit := min(len(v.text), end+c.within)
-	hinted := !c.near
-	for i := end; i < limit; i++ {
-		if i > end && isAlnum(v.text[i-1]) {
-			continue
-		}
-		if !s.spend(4) {
-			return
-		}
-		if !hinted {
-			hinted = hints(v.text[i:limit]) || hints(v.text[at:i])
-		}
-		for _, p := range c.patterns {
-			to, ok := p.forward(v.text, i, 0)
-			if !ok || !s.spend(to-i) {
-				continue
-			}
-			if hinted && p.bounded(v.text, i, to) && !placeholder(v.text[i:to]) && strong(v.text[i:to], c.entropy, c.mixed) {
-				s.emit(v, c.rule, i, to, "")
-				return
+// survey sums up what the forms have in common.
+func (c *contextRule) survey() {
+	c.least = longest
+	for _, p := range c.patterns {
+		n := 0
+		for _, e := range p.elems {
+			n += e.min
+			for i := range c.all {
+				c.all[i] |= e.set[i]
 			}
 		}
+		c.least = min(c.least, n)
 	}
 }
 
-// hints reports that a word for a secret begins a text.
+// context looks behind a word for what it announces.
+func (s *Scanner) context(v *view, c *contextRule, at, end int) {
+	text := v.text
+	if at > 0 && text[at]-'a' < 26 && text[at-1]-'a' < 26 {
+		return // inside another lower-case word
+	}
+	limit := min(len(text)-c.least+1, end+c.within)
+	for i := end; i < limit; {
+		// The last byte that no form has says where to look next.
+		k := i + c.least - 1
+		for k >= i && c.all.has(text[k]) {
+			k--
+		}
+		if !s.spend(2 + (i+c.least-1-k)/2) {
+			return
+		}
+		if k >= i {
+			i = k + 1
+			continue
+		}
+		if (i == end || !isAlnum(text[i-1]) || escapedBefore(text, i)) && s.announced(v, c, at, end, i) {
+			return
+		}
+		i++
+	}
+}
+
+// announced tries the forms at one place.
+func (s *Scanner) announced(v *view, c *contextRule, at, end, i int) bool {
+	text := v.text
+	for _, p := range c.patterns {
+		to, ok := p.forward(text, i, 0)
+		if !s.spend(4 + (to-i)/2) {
+			return true
+		}
+		if !ok || !p.bounded(text, i, to) || placeholder(text[i:to]) || !strong(text[i:to], c.entropy, c.mixed) {
+			continue
+		}
+		if !s.spend(300) || c.near && !hints(text[at:min(i, end+c.within)]) {
+			return true
+		}
+		s.emit(v, c.rule, i, to, "")
+		return true
+	}
+	return false
+}
+
+// hints reports that a text holds a word for a secret.
 func hints(text []byte) bool {
 	for _, w := range [...]string{"key", "token", "secret", "pass", "pwd", "auth", "api", "access", "private", "cred", "pat"} {
-		for i := 0; i+len(w) <= min(len(text), 24); i++ {
+		for i := 0; i+len(w) <= len(text); i++ {
 			l := literal{text: w, fold: true}
 			if l.at(text, i) {
 				return true

@@ -16,6 +16,9 @@ func (s *Scanner) invisible(v *view) {
 			i++
 			continue
 		}
+		if s.steps < 0 {
+			return
+		}
 		r, n := utf8.DecodeRune(v.text[i:])
 		if r < 0x200B && r != 0xAD || r > 0x206F && r < 0xFE00 {
 			i += n
