@@ -53,6 +53,7 @@ type commands struct {
 	Verify verifyCmd `cmd:"" group:"prove" help:"Prove that the log, or an export of it, is complete and unchanged."`
 	Log    logCmd    `cmd:"" group:"prove" help:"Show or export the verifiable log."`
 
+	Scan     scanCmd     `cmd:"" group:"prove" help:"Look for secrets, orders and hidden text in a file."`
 	Selftest selftestCmd `cmd:"" group:"prove" help:"Make the known attacks against this machine's sandbox."`
 
 	Version    versionCmd    `cmd:"" group:"other" help:"Show the version."`

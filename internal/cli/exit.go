@@ -45,7 +45,7 @@ func exitTable() []exitRow {
 		{exitNotFound, "not found", []fault.Kind{fault.NotFound}, "the named thing does not exist"},
 		{exitUnsupported, "unsupported", []fault.Kind{fault.Unsupported}, "this machine lacks a required primitive; `sallyport doctor` names it"},
 		{exitCorrupt, "corrupt", []fault.Kind{fault.Corrupt}, "evidence or stored data does not verify"},
-		{exitLevel, "warning level", nil, "a report's warning level is at or above --fail-level; for `selftest`: an attack works that should not"},
+		{exitLevel, "warning level", nil, "a report's warning level is at or above --fail-level; for `selftest`: an attack works that should not; for `scan`: a finding is at or above --fail-severity, or something was not read"},
 		{exitInterrupted, "interrupted", []fault.Kind{fault.Canceled}, "the operator interrupted it; what was started was settled"},
 	}
 }

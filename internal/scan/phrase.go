@@ -65,8 +65,8 @@ var phraseTable = []struct {
 		"do_anything now",
 		"without any|ethical|moral|content|safety restriction*|limitation*|guideline*|filter*|boundaries",
 	}},
-	{"exfiltrate", "asks to send what is private to somewhere", High, 0.6, 6, []string{
-		"send|forward|upload|post|transmit|email|leak|exfiltrate|copy password*|credential*|secret*|token*|key|keys|cookie*|env|history|conversation|ssh to|http|https|attacker*|webhook|via",
+	{"exfiltrate", "asks to send what is private to somewhere", High, 0.6, 3, []string{
+		"send|forward|upload|post|transmit|leak|exfiltrate password*|credential*|secret*|tokens|keys|cookie*|env|ssh to|http|https|attacker*|webhook",
 		"read|open|fetch id_rsa|passwd|shadow|env|credentials|ssh and|then send|include|post|upload|pass",
 	}},
 }
