@@ -84,7 +84,7 @@ func Compile(o Options) (*Engine, error) {
 
 // builtin adds the rules of every class that is on.
 func (e *Engine) builtin(b *builder) error {
-	for _, r := range fixedRules {
+	for _, r := range slices.Concat(fixedRules, callRules) {
 		e.rule(r)
 	}
 	for class, add := range map[string]func(*builder) error{
