@@ -81,7 +81,7 @@ func word(ts []sqlToken, i int) string {
 // over reports that a statement ends at a place.
 func over(ts []sqlToken, i int) bool { return i >= len(ts) || ts[i].text == ";" || ts[i].text == "--" }
 
-func sqlCommand(words []string, ts []sqlToken, text []byte, end int) int {
+func sqlCommand(words []string, ts []sqlToken, text []byte, end int) int { //nolint:gocognit // one row per command, none of them deep
 	n := 0
 	switch words[0] {
 	case "drop", "create", "alter":

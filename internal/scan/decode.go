@@ -27,10 +27,10 @@ func (s *Scanner) decode(v *view) {
 	if bytes.IndexByte(v.text, '%') >= 0 {
 		s.escaped(v, '%', "percent")
 	}
-	if bytes.Contains(v.text, []byte(`\u`)) || bytes.Contains(v.text, []byte(`\x`)) {
+	if bytes.IndexByte(v.text, '\\') >= 0 {
 		s.escaped(v, '\\', "escape")
 	}
-	if bytes.Contains(v.text, []byte("&#")) {
+	if bytes.IndexByte(v.text, '&') >= 0 {
 		s.escaped(v, '&', "entity")
 	}
 	if i := bytes.Index(v.text, []byte{0x1f, 0x8b, 8}); i >= 0 {
@@ -91,7 +91,7 @@ func (s *Scanner) wrapped(text []byte, start, end int) int {
 }
 
 // oneRun tries the codings a run may be in.
-func (s *Scanner) oneRun(v *view, start, end int) {
+func (s *Scanner) oneRun(v *view, start, end int) { //nolint:gocognit // one condition per coding
 	begun := start // where it began in the text, to keep groups of characters together
 	if v.hard && v.depth == 0 {
 		begun += s.at
@@ -308,36 +308,67 @@ func (s *Scanner) descend(w *view) {
 	s.read(w)
 }
 
+// around gives the part of a text from shortly before its first escape to
+// shortly behind its last one; it is empty if there is none.
+func around(text []byte, mark byte) (from, to int) {
+	first, last := -1, -1
+	for at := 0; ; at++ {
+		i := bytes.IndexByte(text[at:], mark)
+		if i < 0 {
+			break
+		}
+		if at += i; last >= 0 && at < last+left {
+			continue // it is inside what is read anyway
+		}
+		if _, n := escape(text[at:], mark); n > 0 {
+			if first < 0 {
+				first = at
+			}
+			last = at
+		}
+	}
+	if first < 0 {
+		return 0, 0
+	}
+	from = max(0, first-left)
+	for from > 0 && from < first && !blank(text[from-1]) { // not in the middle of a word
+		from++
+	}
+	return from, min(len(text), last+2*left+ahead/8)
+}
+
 // escaped reads a view with its escapes of one kind replaced.
 func (s *Scanner) escaped(v *view, mark byte, how string) {
-	if !s.spend(4 * len(v.text)) {
+	from, to := around(v.text, mark)
+	if from == to || !s.spend(4*(to-from)) {
 		return
 	}
 	w := s.below(v, how)
-	changed := false
-	for i := 0; i < len(v.text); {
-		if v.text[i] == mark {
-			if r, n := escape(v.text[i:], mark); n > 0 {
-				var b [4]byte
-				out := b[:1]
-				if b[0] = byte(r); r >= utf8.RuneSelf && (mark != '%' && n != 4) { //nolint:gosec // one byte, or encoded below
-					out = b[:utf8.EncodeRune(b[:], r)]
-				}
-				for _, c := range out {
-					w.push(c, v, i)
-				}
-				i += n
-				changed = true
-				continue
-			}
+	for i := from; i < to; {
+		c := v.text[i]
+		if c != mark {
+			w.push(c, v, i)
+			i++
+			continue
 		}
-		w.push(v.text[i], v, i)
-		i++
+		r, n := escape(v.text[i:to], mark)
+		if n == 0 {
+			w.push(c, v, i)
+			i++
+			continue
+		}
+		var b [4]byte
+		out := b[:1]
+		if b[0] = byte(r); r >= utf8.RuneSelf && mark != '%' && n != 4 { //nolint:gosec // one byte, or encoded below
+			out = b[:utf8.EncodeRune(b[:], r)]
+		}
+		for _, c := range out {
+			w.push(c, v, i)
+		}
+		i += n
 	}
-	w.end(v, len(v.text))
-	if changed {
-		s.read(w)
-	}
+	w.end(v, to)
+	s.read(w)
 }
 
 // escape reads one escape: its character and length, 0 for none.
@@ -375,7 +406,7 @@ func hexRune(t []byte, n int) (rune, int) {
 		if d < 0 {
 			return 0, 0
 		}
-		r = r<<4 | rune(d)
+		r = r<<4 | rune(d) //nolint:gosec // a hexadecimal digit
 	}
 	if len(t) == 0 {
 		return 0, 0

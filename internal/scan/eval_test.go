@@ -87,13 +87,17 @@ func TestEvalSecretExamples(t *testing.T) {
 func texts(v any, keys ...string) []string {
 	var out []string
 	switch v := v.(type) {
+	case string:
+		if len(keys) == 0 {
+			out = append(out, v)
+		}
 	case []any:
 		for _, x := range v {
 			out = append(out, texts(x, keys...)...)
 		}
 	case map[string]any:
 		for k, x := range v {
-			if s, ok := x.(string); ok {
+			if s, ok := x.(string); ok && len(keys) > 0 {
 				for _, key := range keys {
 					if k == key {
 						out = append(out, s)
@@ -115,8 +119,8 @@ func TestEvalHarmlessTexts(t *testing.T) {
 		keys []string
 	}{
 		{"piguard/NotInject_one.json", []string{"prompt"}},
-		{"llmail/level1.json", []string{"body", "subject", "text", "email"}},
-		{"llmail/level2.json", []string{"body", "subject", "text", "email"}},
+		{"llmail/level1.json", nil},
+		{"llmail/level2.json", nil},
 		{"presidio/synth_dataset_v2.json", []string{"full_text"}},
 		{"cyberseceval/prompt_injection.json", []string{"user_input"}},
 		{"bipia/text_attack_train.json", nil},

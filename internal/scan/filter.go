@@ -8,7 +8,7 @@ import (
 
 // filter finds literals in one pass. It looks at every second place for four
 // bytes whose case is folded, so every literal is entered with two neighbouring
-// four-byte windows; a bitmap that fits the first cache says "surely not" for
+// four-byte windows; a bitmap of 64 KiB says "surely not" for
 // almost all of them.
 type filter struct {
 	bits  [1 << (hashBits - 6)]uint64
@@ -20,7 +20,7 @@ type filter struct {
 }
 
 const (
-	hashBits = 18
+	hashBits = 19
 	headBits = 14
 	hashMul  = 0x9E3779B1
 	foldMask = 0x20202020
@@ -118,10 +118,10 @@ func (b *builder) follow(text string, fold bool, o owner, next *set) {
 }
 
 // build lays the tables out.
-func (b *builder) build() *filter {
+func (b *builder) build() *filter { //nolint:gocognit // one case per length
 	f := b.f
 	for i := range f.lits {
-		lit := int32(i) //nolint:gosec // a few thousand literals
+		lit := int32(i)
 		text := f.lits[i].text
 		switch {
 		case len(text) < 3:
@@ -165,8 +165,8 @@ func (b *builder) build() *filter {
 		return int(a.hash) - int(b.hash)
 	})
 	f.grams = slices.Compact(f.grams)
-	for i := len(f.grams) - 1; i >= 0; i-- {
-		f.heads[f.grams[i].hash>>(hashBits-headBits)] = uint32(i) //nolint:gosec // an index
+	for i, g := range slices.Backward(f.grams) {
+		f.heads[g.hash>>(hashBits-headBits)] = uint32(i) //nolint:gosec // an index
 	}
 	return f
 }
@@ -217,8 +217,8 @@ func (f *filter) scan(text []byte, hit func(lit int32, at int) bool) {
 	for ; i+10 <= n; i += 8 {
 		w := binary.LittleEndian.Uint64(text[i:]) | foldMask<<32 | foldMask
 		t := uint32(binary.LittleEndian.Uint16(text[i+8:])) | 0x2020
-		h0 := uint32(w) * hashMul >> (32 - hashBits)
-		h1 := uint32(w>>16) * hashMul >> (32 - hashBits)
+		h0 := uint32(w) * hashMul >> (32 - hashBits)     //nolint:gosec // the low half is meant
+		h1 := uint32(w>>16) * hashMul >> (32 - hashBits) //nolint:gosec // the middle is meant
 		h2 := uint32(w>>32) * hashMul >> (32 - hashBits)
 		h3 := (uint32(w>>48) | t<<16) * hashMul >> (32 - hashBits)
 		b := f.bits[h0>>6]>>(h0&63) | f.bits[h1>>6]>>(h1&63) | f.bits[h2>>6]>>(h2&63) | f.bits[h3>>6]>>(h3&63)

@@ -16,7 +16,8 @@ var idTable = []struct {
 }{
 	{
 		Rule{"pii.phone", "", Low, 0.6, false, "ITU E.164"},
-		[]string{"phone", "telephone", "mobile", "tel:", "tel.", "call me at", "call us", "whatsapp", "fax:", "cell:", "number is", "sms to", "text me"}, false,
+		[]string{"phone", "telephone", "mobile", "tel:", "tel.", "call me at", "call us", "whatsapp", "fax:", "cell:", "number is", "sms to", "text me"},
+		false,
 		func(d []byte) bool { return len(d) >= 8 && len(d) <= 15 },
 	},
 	{Rule{"pii.us-ssn", "", High, 0.7, false, "SSA"}, []string{"ssn", "social security"}, false, func(d []byte) bool {
@@ -49,7 +50,7 @@ func (e *Engine) addIDs(b *builder) error {
 }
 
 // identifier looks behind a word for the number it announces.
-func (s *Scanner) identifier(v *view, r *idRule, at, end int) {
+func (s *Scanner) identifier(v *view, r *idRule, at, end int) { //nolint:gocognit // one loop over the few bytes behind a word
 	text := v.text
 	if at > 0 && isAlnum(text[at-1]) || end < len(text) && text[end]|0x20-'a' < 26 {
 		return

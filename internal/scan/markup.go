@@ -12,7 +12,7 @@ func (e *Engine) addMarkup(b *builder) error {
 		{"](http", "](<http", "](//", "]: http", "<a href"},
 	} {
 		for _, f := range forms {
-			b.add(f, true, owner{ownMarkup, int32(i)}) //nolint:gosec // two
+			b.add(f, true, owner{ownMarkup, int32(i)})
 		}
 	}
 	return nil

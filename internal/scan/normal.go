@@ -88,7 +88,7 @@ func (v *view) rune(r rune, raw []byte, from *view, i int) bool {
 func (v *view) folded(r rune, from *view, i int) bool {
 	q := lookAlike(unicode.ToLower(r))
 	if q == r && r < utf8.RuneSelf {
-		v.push(byte(q), from, i)
+		v.push(byte(q), from, i) //nolint:gosec // it is ASCII
 		return false
 	}
 	if unicode.IsSpace(q) {
@@ -146,7 +146,7 @@ func plainly(text string) string {
 	for i := 0; i < len(raw.text); {
 		r, n := utf8.DecodeRune(raw.text[i:])
 		if r < utf8.RuneSelf {
-			w.push(lower(byte(r)), &raw, i)
+			w.push(lower(byte(r)), &raw, i) //nolint:gosec // it is ASCII
 		} else {
 			w.rune(r, raw.text[i:i+n], &raw, i)
 		}

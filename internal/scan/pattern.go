@@ -123,7 +123,7 @@ func parsePattern(form string) ([]*pattern, error) {
 }
 
 // expand turns each (a|b) into its alternatives.
-func expand(form string) ([]string, error) {
+func expand(form string) ([]string, error) { //nolint:gocognit // one case per character of the notation
 	open, depth := -1, 0
 	for i := 0; i < len(form); i++ {
 		switch form[i] {
@@ -167,7 +167,7 @@ func expand(form string) ([]string, error) {
 	return []string{form}, nil
 }
 
-func (p *pattern) parse(form string) error {
+func (p *pattern) parse(form string) error { //nolint:gocognit // one case per character of the notation
 	for i := 0; i < len(form); {
 		e := element{min: 1, max: 1}
 		switch c := form[i]; c {

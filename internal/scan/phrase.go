@@ -27,7 +27,7 @@ var phraseTable = []struct {
 		"ignore|ignor|disregard|forget|override|bypass|neglect previous|prior|above|earlier|preceding|former|existing|original|initial instruction*|prompt*|rule*|direction*|directive*|guideline*|command*|order*|training",
 		"ignore|disregard|forget|override|bypass all|any|every instruction*|prompt*|rule*|directive*|guideline*|restriction*",
 		"ignore|disregard|forget|override your system|own|safety|content instruction*|prompt*|rule*|guideline*|polic*|filter*",
-		"ignoriere|vergiss|missachte alle|vorherigen|bisherigen|obigen anweisung*|instruktion*|regel*|befehl*",
+		"ignoriere|vergiss|missachte alle|vorherigen|bisherigen|obigen anweisung*|instruktion*|regel*|befehl*", //nolint:misspell // German
 		"ignorez|oublie|oubliez|ignore toutes|les|tes|vos instructions|consignes|directives|regles",
 		"ignora|olvida|descarta todas|las|tus|anteriores instrucciones|reglas|indicaciones|ordenes",
 		"ignora|dimentica tutte|le istruzioni|regole|direttive",

@@ -72,7 +72,7 @@ func (s *Scanner) number(v *view, at int) int {
 }
 
 // groups tries a run of digits as a card and as a social security number.
-func (s *Scanner) groups(v *view, start, end int) {
+func (s *Scanner) groups(v *view, start, end int) { //nolint:gocognit // one loop over a row of digits
 	text := v.text
 	if start > 0 && (isAlnum(text[start-1]) && !escapedBefore(text, start) || text[start-1] == '_') || end < len(text) && (isAlnum(text[end]) || text[end] == '_') {
 		return
@@ -242,7 +242,7 @@ func escapedBefore(text []byte, at int) bool {
 }
 
 // email judges the text around an at sign.
-func (s *Scanner) email(v *view, at int) {
+func (s *Scanner) email(v *view, at int) { //nolint:gocognit // conditions of one form, in order
 	text := v.text
 	start := at
 	for start > 0 && at-start < 64 && (isAlnum(text[start-1]) || isOneOf(text[start-1], "._%+-'")) {

@@ -172,7 +172,7 @@ func (s *Scanner) squeeze(v *view) {
 	}
 	n := 0
 	for i, c := range v.text {
-		s.fold[n], s.squeezeMap[n] = lower(c), int32(i) //nolint:gosec // below the window's size
+		s.fold[n], s.squeezeMap[n] = lower(c), int32(i)
 		if isAlnum(c) {
 			n++
 		}

@@ -7,7 +7,7 @@ import (
 )
 
 // invisible looks at the characters of a view that is not ASCII.
-func (s *Scanner) invisible(v *view) {
+func (s *Scanner) invisible(v *view) { //nolint:gocognit // one case per kind of character
 	if !s.spend(2 * len(v.text)) {
 		return
 	}
