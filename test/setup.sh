@@ -14,6 +14,8 @@ need ss iproute2 "listening sockets in the auditor view"
 need ssh-keygen openssh-client "verification of our signatures by ssh-keygen"
 need git git "anchoring the log in a git repository"
 need gcc gcc "the race detector"
+need curl curl "connections of guarded programs, end to end"
+need tmux tmux "the status line in a real terminal"
 need ps procps "processes in the auditor view"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

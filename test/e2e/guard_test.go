@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -38,6 +39,9 @@ type service struct {
 
 func newService(t *testing.T, names ...string) *service {
 	t.Helper()
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("SKIPPED, NOT PASSED: curl is not installed; test/setup.sh installs it")
+	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
