@@ -76,7 +76,7 @@ func (s *Server) tlsFlow(c *conn, d Dest, level Level, t *tunnel, deadline time.
 	}
 	if t == nil {
 		if t, err = s.open(d); err != nil {
-			alert(c)
+			alert(c, err)
 			return
 		}
 	}
@@ -156,13 +156,19 @@ func (s *Server) deny(c *conn, d Dest, t *tunnel, err error) {
 func (s *Server) denyTLS(c *conn, d Dest, t *tunnel, err error) {
 	s.refused(d, err)
 	t.abandon(err)
-	alert(c)
+	alert(c, err)
 }
 
-// alert ends a connection before its TLS handshake: fatal, access_denied.
-func alert(c *conn) {
+// alert ends a connection before its TLS handshake: access_denied for what was
+// refused, internal_error for what cannot be reached (RFC 8446, section 6.2).
+func alert(c *conn, err error) {
+	const fatal, accessDenied, internalError = 2, 49, 80
+	code := byte(accessDenied)
+	if fault.Is(err, fault.Unavailable) {
+		code = internalError
+	}
 	_ = c.SetWriteDeadline(time.Now().Add(time.Second))
-	_, _ = c.Write([]byte{21, 3, 3, 0, 2, 2, 49}) // whoever left misses nothing
+	_, _ = c.Write([]byte{21, 3, 3, 0, 2, fatal, code}) // whoever left misses nothing
 	_ = c.Close()
 }
 

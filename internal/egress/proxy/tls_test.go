@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"sallyport/internal/fault"
 )
 
 func authority(t testing.TB) (*Authority, *x509.CertPool) {
@@ -183,6 +185,18 @@ func TestAlert(t *testing.T) {
 	}
 	if w.refusals() != "" {
 		t.Errorf("the judge's denial was reported as the proxy's: %s", w.refusals())
+	}
+}
+
+// TestAlertUnreachable: what was allowed and cannot be reached is no denial.
+func TestAlertUnreachable(t *testing.T) {
+	w := newWorld(t, func(c *Config) {
+		c.Dial = func(context.Context, string, string) (net.Conn, error) {
+			return nil, fault.New("test", fault.Unavailable, "nobody is there")
+		}
+	})
+	if _, err := get(t, w.client("198.18.0.1:443", nil), "https://good.test/"); err == nil || !strings.Contains(err.Error(), "internal error") {
+		t.Errorf("error %v", err)
 	}
 }
 
