@@ -231,7 +231,7 @@ func (g *guarded) run(ctx context.Context) error {
 	go g.stopped(ctx, cancel)
 	argv := append([]string{g.program.Path}, g.opts.Argv[1:]...)
 	got, err := guard.Run(ctx, guard.Spec{
-		Agent: g.name, Session: g.session, Profile: g.profile, Argv: argv, Dir: spec.Workdir, Terminal: g.seat.size() != nil,
+		Agent: g.name, Session: g.session, Profile: g.profile, Argv: argv, Dir: g.dir, Terminal: g.seat.size() != nil,
 		Label: label.New(label.Public, label.Member, 0), Ceiling: clearance, Operator: g.opts.Operator,
 		SessionArgs: sessionPlan{spec: spec}.args(),
 	}, guard.Deps{Gate: g.engine.gate, Journal: g.engine.store, Now: g.engine.now, Opened: g.opened})

@@ -127,6 +127,7 @@ func (g *guarded) box() (sandbox.Spec, error) {
 	spec := sandbox.Spec{
 		View: sandbox.ViewWorkspace, MinTier: tierOf(g.opts.RequireTier, g.prof.RequiredTier), Home: g.home, Workdir: g.dir,
 		LocalSockets: g.prof.LocalSockets, ReadOnly: g.app.Config.ReadOnlyMode, Limits: limitsOf(g.prof.Limits),
+		Masked: g.engine.masked(), // a mount of the profile's may hold the state directory
 	}
 	g.show(&spec)
 	var err error
@@ -137,7 +138,7 @@ func (g *guarded) box() (sandbox.Spec, error) {
 		spec.Pinned = pinnedIn(g.dir, g.prof.Pinned)
 	default:
 		spec.Mounts = append(spec.Mounts, sandbox.Mount{Host: g.dir})
-		spec.Workdir = g.home
+		spec.Workdir = g.home // what is writable; the program starts in g.dir all the same
 	}
 	spec.Env = g.environment("SALLYPORT_SESSION=" + g.session)
 	return spec, err
