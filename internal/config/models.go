@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -53,15 +52,7 @@ func shippedModels() map[string]Model {
 func (c *Config) ResolveModel(name string) (Model, error) {
 	m, ok := c.Models[name]
 	if !ok {
-		known := sortedKeys(c.Models)
-		remedy := "add it under models:, or use one of " + strings.Join(known, ", ")
-		if near := nearest(name, known); near != "" {
-			remedy = "did you mean " + near + "? Otherwise " + remedy
-		}
-		return Model{}, &Error{
-			Pos: Position{File: c.Path}, Key: "models",
-			Problem: fmt.Sprintf("no model is called %q", short(name)), Remedy: remedy,
-		}
+		return Model{}, c.unknown("models", "model", name, sortedKeys(c.Models))
 	}
 	if m.KeyEnv == "" && m.BaseURL == "" {
 		m.KeyEnv = keyEnvs[m.Provider]

@@ -1,10 +1,8 @@
 package config
 
 import (
-	"fmt"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"sallyport/internal/fault"
 )
@@ -142,15 +140,7 @@ const DefaultPort = 443
 func (c *Config) Profile(name string) (Profile, error) {
 	p, ok := c.Profiles[name]
 	if !ok {
-		known := sortedKeys(c.Profiles)
-		remedy := "add it under profiles:, or use one of " + strings.Join(known, ", ")
-		if near := nearest(name, known); near != "" {
-			remedy = "did you mean " + near + "? Otherwise " + remedy
-		}
-		return Profile{}, &Error{
-			Pos: Position{File: c.Path}, Key: "profiles",
-			Problem: fmt.Sprintf("no profile is called %q", short(name)), Remedy: remedy,
-		}
+		return Profile{}, c.unknown("profiles", "profile", name, sortedKeys(c.Profiles))
 	}
 	// bind copies deeply, so that nobody shares lists with the configuration.
 	var out Profile

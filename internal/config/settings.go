@@ -117,3 +117,12 @@ var username = regexp.MustCompile(userRE)
 
 // ValidUsername tells whether a name can be an agent's.
 func ValidUsername(name string) bool { return username.MatchString(name) }
+
+// unknown is the error for a name that stands under no entry of a key.
+func (c *Config) unknown(key, what, name string, known []string) error {
+	remedy := "add it under " + key + ":, or use one of " + strings.Join(known, ", ")
+	if near := nearest(name, known); near != "" {
+		remedy = "did you mean " + near + "? Otherwise " + remedy
+	}
+	return &Error{Pos: Position{File: c.Path}, Key: key, Problem: fmt.Sprintf("no %s is called %q", what, short(name)), Remedy: remedy}
+}
