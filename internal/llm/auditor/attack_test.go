@@ -152,6 +152,20 @@ func TestSpokenTextCannotLeaveItsQuotes(t *testing.T) {
 	}
 }
 
+func TestTrackerCannotPutWordsIntoAScript(t *testing.T) {
+	e := New()
+	for _, row := range []string{"@patrol 1 $(id>&2) all", "@patrol 1 \x16 all", "@patrol 1 ssh SSH-01,$(id)", "@patrol 1 ssh,x all"} {
+		s := e.fold([]Turn{{Text: "x"}, {Assistant: true, Text: resumeScript}, {Text: "@home open\n@user x\n" + row + "\n@done\n"}})
+		if !s.resumed || len(s.patrols) != 0 {
+			t.Errorf("%q: resumed %v, believed %+v", row, s.resumed, s.patrols)
+		}
+	}
+	s := e.fold([]Turn{{Text: "x"}, {Assistant: true, Text: resumeScript}, {Text: "@home open\n@user x\n@patrol 1 ssh SSH-01\n@done\n"}})
+	if len(s.patrols) != 1 {
+		t.Error("an honest row is not believed")
+	}
+}
+
 func FuzzReply(f *testing.F) {
 	e := New()
 	f.Add("Previous Session Note:\nNone\nsarah@sallyport:/ [Tokens: 1/6000]$ ", resumeScript, "@home open\n@user x\n@patrol 1 - all\n@c 1:f3:adm SSH-01\n@done\n")

@@ -164,9 +164,20 @@ func (s *state) records(l string) {
 	}
 }
 
+// begin believes only what could stand in a script it wrote itself: the tracker
+// lies in a home that others may have written to, and a topic becomes a word of
+// the next shell script.
 func (s *state) begin(n int, topic string, plan []string) {
 	if topic == "-" {
 		topic = ""
+	}
+	if topic != "" && !slices.Contains(Topics(), topic) {
+		return
+	}
+	for _, id := range plan {
+		if id != "all" && !idRE.MatchString(id) {
+			return
+		}
 	}
 	s.patrols[n] = &patrol{number: n, topic: topic, plan: plan}
 	s.highest = max(s.highest, n)
