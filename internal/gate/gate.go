@@ -242,18 +242,43 @@ func (g *Gate) perform(ctx context.Context, p *Permit) (res record.Result, err e
 // Settle records how an opened action ended; it is called exactly once. It
 // settles even when ctx is already cancelled, because the effect happened.
 func (g *Gate) Settle(ctx context.Context, p *Permit, res record.Result, perr error) (record.Result, error) {
-	if !p.settled.CompareAndSwap(false, true) {
-		return record.Result{}, fault.New("gate.settle", fault.Internal, "an action was settled twice")
-	}
-	res.Label = p.Label // 7: findings are attached, they never change the label
-	out := record.Outcome{Intent: p.Receipt.ID, Status: record.Done, Result: res, Elapsed: g.cfg.Now().Sub(p.opened)}
+	status, public := record.Done, ""
 	switch {
 	case perr == nil:
 	case ctx.Err() != nil:
-		out.Status, out.Err = record.Canceled, "canceled"
+		status, public = record.Canceled, "canceled"
 	default:
-		out.Status, out.Err = record.Failed, fault.PublicText(perr)
+		status, public = record.Failed, fault.PublicText(perr)
 	}
+	return g.end(ctx, p, res, perr, record.Outcome{Status: status, Err: public})
+}
+
+// Release records that an opened action was handed to somebody else to perform,
+// such as a tool call of a model's reply that a client executes. Settle follows
+// when its result is seen, else Lost.
+func (g *Gate) Release(ctx context.Context, p *Permit, res record.Result) (record.Result, error) {
+	if !p.state.CompareAndSwap(open, released) {
+		return record.Result{}, fault.New("gate.release", fault.Internal, "an action was released twice or after its end")
+	}
+	return g.write(ctx, p, res, nil, record.Outcome{Status: record.Released})
+}
+
+// Lost records that nobody will ever know how a released action ended.
+func (g *Gate) Lost(ctx context.Context, p *Permit, because string) error {
+	_, err := g.end(ctx, p, record.Result{}, nil, record.Outcome{Status: record.Unknown, Err: because})
+	return err
+}
+
+func (g *Gate) end(ctx context.Context, p *Permit, res record.Result, perr error, out record.Outcome) (record.Result, error) {
+	if !p.state.CompareAndSwap(open, settled) && !p.state.CompareAndSwap(released, settled) {
+		return record.Result{}, fault.New("gate.settle", fault.Internal, "an action was settled twice")
+	}
+	return g.write(ctx, p, res, perr, out)
+}
+
+func (g *Gate) write(ctx context.Context, p *Permit, res record.Result, perr error, out record.Outcome) (record.Result, error) {
+	res.Label = p.Label // 7: findings are attached, they never change the label
+	out.Intent, out.Result, out.Elapsed = p.Receipt.ID, res, g.cfg.Now().Sub(p.opened)
 	if err := g.cfg.Ledger.Settle(context.WithoutCancel(ctx), out); err != nil { // 8
 		return record.Result{}, errors.Join(fmt.Errorf("gate.settle: %w", err), perr)
 	}

@@ -282,6 +282,48 @@ func TestPermitIsSingleUse(t *testing.T) {
 	}
 }
 
+// TestRelease: what was handed to somebody else is settled once more, when its
+// result is seen or nobody will ever see it, and never twice.
+func TestRelease(t *testing.T) {
+	for name, tt := range map[string]struct {
+		end  func(g *gate.Gate, p *gate.Permit) error
+		want record.Status
+	}{
+		"result": {func(g *gate.Gate, p *gate.Permit) error {
+			_, err := g.Settle(t.Context(), p, record.Result{Output: "x"}, nil)
+			return err
+		}, record.Done},
+		"lost": {func(g *gate.Gate, p *gate.Permit) error { return g.Lost(t.Context(), p, "no result came") }, record.Unknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			g := w.gate(t)
+			p, err := g.Open(t.Context(), exec())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := g.Release(t.Context(), p, record.Result{}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := g.Release(t.Context(), p, record.Result{}); err == nil {
+				t.Error("released twice")
+			}
+			if err := tt.end(g, p); err != nil {
+				t.Fatal(err)
+			}
+			if err := tt.end(g, p); err == nil {
+				t.Error("ended twice")
+			}
+			if _, err := g.Release(t.Context(), p, record.Result{}); err == nil {
+				t.Error("released after its end")
+			}
+			if len(w.outcomes) != 2 || w.outcomes[0].Status != record.Released || w.outcomes[1].Status != tt.want {
+				t.Errorf("outcomes %+v", w.outcomes)
+			}
+		})
+	}
+}
+
 // TestExecutorCannotRelabel: the result's label is the intent's, whatever the
 // executor claims.
 func TestExecutorCannotRelabel(t *testing.T) {

@@ -20,8 +20,15 @@ type Permit struct {
 	action  action.Action
 	opened  time.Time
 	taken   atomic.Bool
-	settled atomic.Bool
+	state   atomic.Int32 // open, released, settled
 }
+
+// The states of a permit, in the only order they are passed.
+const (
+	open int32 = iota
+	released
+	settled
+)
 
 // Take gives the action to perform, exactly once.
 func (p *Permit) Take() (action.Action, error) {

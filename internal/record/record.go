@@ -171,7 +171,17 @@ type Reservation struct {
 	Account string // the agent's username
 	Micros  Micros
 	Limit   Micros // the account's limit; negative = none
-	Total   Micros // the limit of all accounts together; 0 or negative = none
+	Total   Micros // the limit of all agents' accounts together; 0 or negative = none
+	Also    []Allowance
+	Key     string // id of the API key that asked, empty for none
+}
+
+// Allowance is a further account that an action is charged to: that of a key or
+// of a day. Their names hold a colon, which no agent's has, and they are not
+// part of Reservation.Total.
+type Allowance struct {
+	Account string // "key:ID", "day:2026-11-21", "day:2026-11-21:key:ID", "day:2026-11-21:agent:NAME"
+	Limit   Micros // negative = none
 }
 
 // Fork asks the ledger to create a model transcript as part of an intent: only
