@@ -87,7 +87,7 @@ func TestBadConfig(t *testing.T) {
 		{"seed key, wrong type", "", "web:\n  port: \"7860\"\n", []place{{2, 9, "web.port"}}, "must be a whole number"},
 		{"seed key, auth as text", "", "web:\n  auth: hunter2\n", []place{{2, 9, "web.auth"}}, "must be a list"},
 		{"seed key, auth too long", "", "web: {auth: [a, b, c]}\n", []place{{1, 13, "web.auth"}}, "exactly 2"},
-		{"seed key, unknown action", "", "security: {dangerous_action: explode}\n", []place{{1, 30, "security.dangerous_action"}}, "use one of block, alert, log"},
+		{"seed key, unknown action", "", "security: {dangerous_action: explode}\n", []place{{1, 30, "security.dangerous_action"}}, "use one of log, alert, ask, block"},
 		{"tab indentation", "", "security:\n\tx: 1\n", []place{{2, 1, ""}}, "indent with spaces"},
 		{"colon in a plain text", "", "logging:\n  file: a: b\n", []place{{2, 9, ""}}, "quotes"},
 		{"list not closed", "", "policy: [a.cedar\n", []place{{1, 9, ""}}, "not found"},

@@ -36,6 +36,13 @@ type Config struct {
 	Secrets      map[string]Secret        `json:"secrets"` // by name; the shipped ones included
 	Policy       []string                 `json:"policy"`  // further Cedar files, paths resolved against Path
 
+	DataMasking Masking    `json:"data_masking"`
+	Compliance  Compliance `json:"compliance"`
+	Monitoring  Monitoring `json:"monitoring"`
+	Moderation  Moderation `json:"moderation"`
+	Proxy       Proxy      `json:"proxy"`
+	Alerts      Alerts     `json:"alerts"`
+
 	// SpendLimitDollars bounds all agents together, in US dollars; nil: no such bound.
 	SpendLimitDollars *float64 `json:"spendLimitDollars,omitempty"`
 	// ShellOutputTokens bounds one command's output given to a model, 100 to 200,000.
@@ -50,6 +57,14 @@ type Security struct {
 	EnablePythonExec       bool     `json:"enable_python_exec"` // never true: there is no such tool
 	AllowedFilePaths       []string `json:"allowed_file_paths"` // absolute directories
 	BlockedCommands        []string `json:"blocked_commands"`   // programs with optional arguments
+
+	SuspiciousKeywords []string          `json:"suspicious_keywords"`
+	DangerousKeywords  []string          `json:"dangerous_keywords"`
+	SuspiciousAction   string            `json:"suspicious_action"` // log, alert, ask or block
+	DangerousAction    string            `json:"dangerous_action"`
+	KeywordModes       map[string]string `json:"keyword_modes"` // word, substring, regex or command
+	Detectors          map[string]string `json:"detectors"`     // by class: log, alert, ask or block
+	UnscannedAction    string            `json:"unscanned_action"`
 }
 
 // Tools holds limits of tools.
@@ -63,6 +78,21 @@ type Logging struct {
 	File        string `json:"file"`         // a relative path is below the state directory
 	MaxBytes    int64  `json:"max_bytes"`    // size at which it is rotated
 	BackupCount int    `json:"backup_count"` // rotated files kept
+
+	Format        string `json:"format"`           // json or text
+	FileRotation  bool   `json:"file_rotation"`    // false: it grows without end
+	MaxFileSizeMB int64  `json:"max_file_size_mb,omitzero"` // 0: see MaxBytes
+}
+
+// RotateAt gives the size at which the readable log is rotated; 0 for never.
+func (l Logging) RotateAt() int64 {
+	switch {
+	case !l.FileRotation:
+		return 0
+	case l.MaxFileSizeMB > 0:
+		return l.MaxFileSizeMB << 20
+	}
+	return l.MaxBytes
 }
 
 // LogConfig holds the verifiable log's settings.
@@ -104,9 +134,12 @@ func defaults() *Config {
 		Security: Security{
 			AllowedFilePaths: []string{},
 			BlockedCommands:  []string{"format", "del", "rm -rf", "shutdown", "reboot", "mkfs"},
+
+			SuspiciousKeywords: []string{}, DangerousKeywords: []string{}, SuspiciousAction: "alert", DangerousAction: "block",
+			KeywordModes: map[string]string{}, Detectors: map[string]string{}, UnscannedAction: "alert",
 		},
 		Tools:   Tools{CommandTimeout: 30},
-		Logging: Logging{Level: "info", File: "logs/agent.log", MaxBytes: 10 << 20, BackupCount: 5},
+		Logging: Logging{Level: "info", File: "logs/agent.log", MaxBytes: 10 << 20, BackupCount: 5, Format: "json", FileRotation: true},
 		Log:     LogConfig{Anchor: []Anchor{}},
 		Models:  shippedModels(),
 		Endpoints: map[string]Endpoint{
@@ -121,6 +154,11 @@ func defaults() *Config {
 		Secrets:           shippedSecrets(),
 		Policy:            []string{},
 		ShellOutputTokens: 2500,
+		DataMasking:       Masking{Enabled: true, Patterns: []MaskPattern{}},
+		Monitoring:        Monitoring{Enabled: true, Channels: []string{}, AlertLevels: []string{"dangerous"}},
+		Moderation:        Moderation{Action: "block", OnError: "block", Input: true, Output: true, Thresholds: map[string]float64{}},
+		Proxy:             defaultProxy(),
+		Alerts:            Alerts{Sinks: []AlertSink{}, Rules: []AlertRule{}, Off: []string{}},
 	}
 }
 
@@ -191,6 +229,9 @@ func (c *Config) complete(dir string) {
 	}
 	for i := range c.Policy {
 		c.Policy[i] = resolve(c.Policy[i])
+	}
+	if t := c.Proxy.TLS; t != nil {
+		t.Cert, t.Key = resolve(t.Cert), resolve(t.Key)
 	}
 	for i := range c.Log.Anchor {
 		c.Log.Anchor[i].File = resolve(c.Log.Anchor[i].File)

@@ -71,6 +71,12 @@ func configSpec() *spec {
 		{"secrets", secretsSpec()},
 		{"policy", policySpec()},
 		{"spendLimitDollars", &spec{kind: sNumber, doc: "US dollars all agents together may spend; absent: only each agent's own limit.", min: 0, max: 1e6, exclusive: true}},
+		{"data_masking", maskingSpec()},
+		{"compliance", complianceSpec()},
+		{"monitoring", monitoringSpec()},
+		{"moderation", moderationSpec()},
+		{"proxy", proxySpec()},
+		{"alerts", alertsSpec()},
 		{"shellOutputTokens", integer("Tokens of one command's output that reach the model; the middle of longer output is cut.", 100, 200_000)},
 	}, laterSpecs()...)...)
 }
@@ -85,7 +91,7 @@ func securitySpec() *spec {
 		field{"enable_python_exec", python},
 		field{"allowed_file_paths", paths},
 		field{"blocked_commands", texts("Programs, with or without arguments, that are refused before the sandbox's limits apply.")})
-	s.fields = append(s.fields, laterSecurity()...)
+	s.fields = append(s.fields, screeningFields()...)
 	return s
 }
 
@@ -104,7 +110,10 @@ func loggingSpec() *spec {
 		field{"file", nonEmpty("Path of the log file; a relative one is below the state directory.")},
 		field{"max_bytes", size("Size at which the file is rotated.", 4096, 1<<40)},
 		field{"backup_count", integer("Rotated files kept.", 0, 1000)})
-	s.fields = append(s.fields, laterLogging()...)
+	s.fields = append(s.fields,
+		field{"format", oneOf("Form of a line: json or text.", "json", "text")},
+		field{"file_rotation", boolean("false: the file grows without end.")},
+		field{"max_file_size_mb", integer("Megabytes at which the file is rotated; wins over max_bytes.", 1, 1e6)})
 	return s
 }
 

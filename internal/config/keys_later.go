@@ -9,29 +9,11 @@ func later(s *spec) *spec {
 	return s
 }
 
-func laterSecurity() []field {
-	act := func(doc string) *spec { return later(oneOf(doc, "block", "alert", "log")) }
-	return []field{
-		{"suspicious_keywords", later(texts("Words that raise an alert."))},
-		{"dangerous_keywords", later(texts("Words that block a call."))},
-		{"suspicious_action", act("What a suspicious word does.")},
-		{"dangerous_action", act("What a dangerous word does.")},
-	}
-}
-
 func laterTools() []field {
 	return []field{
 		{"web_search_max_results", later(integer("Results of a web search.", 1, 1000))},
 		{"wikipedia_summary_length", later(integer("Characters of a summary.", 1, 1e6))},
 		{"file_read_limit", later(integer("Characters of a file that are returned.", 1, 1e9))},
-	}
-}
-
-func laterLogging() []field {
-	return []field{
-		{"format", later(text("Form of a log line."))},
-		{"file_rotation", later(boolean("Whether the file is rotated; here max_bytes and backup_count say so."))},
-		{"max_file_size_mb", later(integer("Megabytes before rotation; here max_bytes says so.", 1, 1e6))},
 	}
 }
 
@@ -44,8 +26,6 @@ func groupChatSpec() *spec {
 
 func laterSpecs() []field {
 	auth := &spec{kind: sList, doc: "User name and password.", elem: nonEmpty("user name or password"), min: 2, max: 2, nullable: true}
-	pattern := group("One pattern.",
-		field{"name", nonEmpty("Name.")}, field{"regex", nonEmpty("Regular expression.")}, field{"replacement", text("Replacement.")})
 	return []field{
 		{"web", later(group("The web interface.",
 			field{"host", nonEmpty("Address to listen on.")},
@@ -56,17 +36,6 @@ func laterSpecs() []field {
 			field{"allowFrom", texts("Senders that are answered.")},
 			field{"groupChat", groupChatSpec()}))},
 		{"groupChat", groupChatSpec()},
-		{"data_masking", later(group("Masking before storage.",
-			field{"enabled", boolean("Whether values are masked.")},
-			field{"patterns", &spec{kind: sList, doc: "What is masked.", elem: pattern}}))},
-		{"compliance", later(group("Retention and frameworks.",
-			field{"retention_days", integer("Days that events are kept.", 1, 36_500)},
-			field{"frameworks", group("Named frameworks.",
-				field{"soc2", boolean("SOC 2.")}, field{"gdpr", boolean("GDPR.")}, field{"hipaa", boolean("HIPAA.")})}))},
-		{"monitoring", later(group("What is monitored.",
-			field{"enabled", boolean("Whether events are recorded.")},
-			field{"channels", texts("Channels recorded.")},
-			field{"alert_levels", texts("Levels that alert.")}))},
 		{"dashboard", later(group("The dashboard.",
 			field{"enabled", boolean("Whether it is served.")},
 			field{"metrics_retention_days", integer("Days that metrics are kept.", 1, 36_500)},

@@ -68,6 +68,7 @@ func (c *Config) Problems(production bool) []error {
 		}
 	}
 	c.networkProblems(add)
+	c.monitorProblems(add)
 	if production {
 		c.productionProblems(add)
 	}
