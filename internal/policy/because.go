@@ -40,6 +40,11 @@ func (e *Engine) because(r *Rule, f *facts) string {
 	case "secrets.bound":
 		return fmt.Sprintf("the secret %q may not go to %s from profile %q: it is bound to one exact host and port and to the profiles that name it (secrets.%s in sallyport.yaml)",
 			a.Target, a.Arg("host"), f.agent.Profile, a.Target)
+	case "security.dangerous_keywords", "security.suspicious_keywords", "security.detectors", "moderation", "security.unscanned_action",
+		"security.dangerous_keywords.ask", "security.suspicious_keywords.ask", "security.detectors.ask", "moderation.ask", "security.unscanned_action.ask":
+		if f.screen.Because != "" {
+			return f.screen.Because + "; " + r.Because
+		}
 	case "R6":
 		return fmt.Sprintf("agent %q is not configured or its ceiling is below %q; run it from its agent file or lower the ceiling", a.Target, a.Arg("ceiling"))
 	case "security.blocked_commands":

@@ -67,7 +67,35 @@ func kindsWhere(test func(action.Row) bool) []action.Kind {
 func (s *Settings) generate() []generated {
 	// The order is that of the reasons given: a plain setting explains a denial
 	// better than a label does.
-	return slices.Concat(permits(), s.switches(), destinations(), labelRules(), protections())
+	return slices.Concat(permits(), s.switches(), s.screening(), destinations(), labelRules(), protections())
+}
+
+// screenRules name the settings behind the sources of a Screening.
+var screenRules = map[string]string{
+	"dangerous_keywords": "security.dangerous_keywords", "suspicious_keywords": "security.suspicious_keywords",
+	"detectors": "security.detectors", "moderation": "moderation", "unscanned": "security.unscanned_action",
+}
+
+// screening turns what a Screening asks for into denials and asks. Which
+// findings ask for what is the operator's choice, made in those settings.
+func (s *Settings) screening() []generated {
+	if s.Screen == nil {
+		return nil
+	}
+	var out []generated
+	for _, source := range ScreenSources {
+		id := screenRules[source]
+		origin := id + " (sallyport.yaml)"
+		head := scope("forbid", "principal", screened...)
+		out = append(out, generated{
+			id: id, origin: origin, because: "change " + id + " in sallyport.yaml to permit it",
+			head: head + fmt.Sprintf(" when { context.screen.contains(%q) };", source+".block"),
+		}, generated{
+			id: id + ".ask", origin: origin, ask: "1:owner", because: id + " asks the owner",
+			head: head + fmt.Sprintf(" when { context.screen.contains(%q) } unless { context.approval.owner >= 1 };", source+".ask"),
+		})
+	}
+	return out
 }
 
 // permits is what is allowed when nothing forbids it. Anything that leaves the

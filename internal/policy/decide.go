@@ -43,7 +43,7 @@ func (e *Engine) judge(f *facts) record.Decision {
 			d = g
 		}
 	}
-	d.Advice = f.command.Findings
+	d.Advice = append(f.command.Findings[:len(f.command.Findings):len(f.command.Findings)], f.screen.Findings...)
 	return d
 }
 

@@ -31,6 +31,7 @@ type facts struct {
 	dest     destination // of net.connect and http.request
 	pathOK   bool
 	command  Commands
+	screen   Screening
 	readOnly bool
 }
 
@@ -48,6 +49,7 @@ type flow struct {
 type sink struct {
 	checked   bool // this kind has a sink at all
 	listed    bool // the settings name it
+	endorsed  bool // for contexts of any integrity
 	clearance label.Label
 	origin    string
 }
@@ -67,6 +69,9 @@ func (e *Engine) factsOf(q *record.Question) *facts {
 	}
 	if a.Kind == action.Exec && e.settings.Commands != nil {
 		f.command = e.settings.Commands(a.Arg("script"))
+	}
+	if e.settings.Screen != nil && slices.Contains(screened, a.Kind) {
+		f.screen = e.settings.Screen(*a)
 	}
 	// The question's label already is the join; joining again costs nothing and
 	// makes a caller that forgot it harmless.
@@ -121,14 +126,17 @@ func (e *Engine) flows(f *facts) flow {
 // for a program that nobody trusts and that has read anything: they are the
 // operator's signature under what it sends there, within the rule's host, port,
 // methods, paths and clearance. What is not listed reaches nobody without the
-// owner's yes to this one destination, or a grant for it. And changes that the
-// operator commits were read by the operator.
+// owner's yes to this one destination, or a grant for it. A tool may be listed
+// as bounded by something else. And changes that the operator commits were read
+// by the operator.
 func (e *Engine) endorsed(f *facts) bool {
 	switch f.q.Action.Kind {
 	case action.NetConnect, action.HTTPRequest:
 		return f.dest.ok
 	case action.SecretUse:
 		return f.sink.listed
+	case action.ToolCall:
+		return f.sink.endorsed
 	case action.FileWrite:
 		return f.operators()
 	default:
@@ -179,7 +187,7 @@ func (e *Engine) secretSink(f *facts) sink {
 func (e *Engine) sinkOf(f *facts) sink {
 	a := &f.q.Action
 	if s, ok := e.sinks.find(a.Kind, a.Target); ok {
-		return sink{checked: true, listed: true, clearance: s.Clearance, origin: s.Origin}
+		return sink{checked: true, listed: true, endorsed: s.Endorsed, clearance: s.Clearance, origin: s.Origin}
 	}
 	switch a.Kind {
 	case action.NetConnect, action.HTTPRequest:

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"slices"
+
 	"github.com/cedar-policy/cedar-go/types"
 
 	"sallyport/internal/action"
@@ -23,6 +25,12 @@ func (e *Engine) request(f *facts, approvals map[string]int) types.Request {
 		"hist":      e.historyRecord(f),
 		"approval":  e.approvalRecord(approvals),
 		"args":      argsRecord(f.row, a),
+	}
+	if slices.Contains(screened, a.Kind) {
+		ctx["screen"] = e.shared.noScreen
+		if len(f.screen.Items) > 0 {
+			ctx["screen"] = stringSet(f.screen.Items)
+		}
 	}
 	switch a.Kind {
 	case action.Exec:

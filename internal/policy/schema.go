@@ -63,9 +63,12 @@ type CommandFacts = {programs: Set<String>, blocked: Set<String>, unresolved: Bo
 	for _, r := range rows {
 		args := slices.Collect(mapSeq(argNames(r), func(n string) string { return n + "?: String" }))
 		extra := ""
+		if slices.Contains(screened, r.Kind) {
+			extra = ", screen: Set<String>"
+		}
 		switch r.Kind {
 		case action.Exec:
-			extra = ", command: CommandFacts"
+			extra += ", command: CommandFacts"
 		case action.FileRead, action.FileWrite:
 			extra = ", path_allowed: Bool"
 		case action.NetConnect, action.HTTPRequest:

@@ -26,6 +26,7 @@ type Settings struct {
 	AllowedPaths    []string           // absolute clean directories that file.read and file.write may touch
 	Groups          []string           // groups an @ask may name, besides "owner"
 	Commands        func(script string) Commands
+	Screen          func(a action.Action) Screening // nil: nothing reads the texts of actions
 	Extra           []Source
 }
 
@@ -59,6 +60,10 @@ type Sink struct {
 	Target    string // exact, or a prefix ending in "*"
 	Clearance label.Label
 	Origin    string // the setting, for explanations: "endpoints.anthropic.clearance"
+	// Endorsed says that the operator vouches for what a context of any
+	// integrity does with it, because something else bounds it: the tools of a
+	// client run within the client's own limits.
+	Endorsed bool
 }
 
 // Result is the label that results of one kind and target have, before the
@@ -77,6 +82,20 @@ type Commands struct {
 	Unresolved bool     // something could not be parsed or is known only when it runs
 	Findings   []record.Finding
 }
+
+// Screening is what detectors, and the operator's lists, say of the texts of an
+// action. scan/screen makes it; it is injected as Commands is.
+type Screening struct {
+	Items    []string // "source.ask" and "source.block", see ScreenSources
+	Because  string   // one clause about what was found; never a secret
+	Findings []record.Finding
+}
+
+// ScreenSources name what a Screening may speak of.
+var ScreenSources = []string{"dangerous_keywords", "suspicious_keywords", "detectors", "moderation", "unscanned"}
+
+// screened are the kinds whose texts are read.
+var screened = []action.Kind{action.ModelCall, action.ToolCall, action.Exec, action.MessageSend}
 
 // Source is one file of the operator's own policies.
 type Source struct {

@@ -14,6 +14,7 @@ type shared struct {
 	sinks     map[sinkKey]types.Record
 	flows     map[flow]types.Record
 	noHistory types.Record
+	noScreen  types.Set
 }
 
 type sinkKey struct {
@@ -29,7 +30,7 @@ type history struct {
 func newShared() *shared {
 	s := &shared{
 		labels: map[label.Label]types.Record{}, sinks: map[sinkKey]types.Record{}, flows: map[flow]types.Record{},
-		noHistory: history{}.record(),
+		noHistory: history{}.record(), noScreen: stringSet(nil),
 	}
 	for level := label.Public; level <= label.Secret; level++ {
 		for integrity := label.Foreign; integrity <= label.Signed; integrity++ {
