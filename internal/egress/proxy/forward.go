@@ -66,8 +66,37 @@ func (s *Server) pass(w http.ResponseWriter, r *http.Request, x *exchange) {
 	if s.credentialed(x.dest) {
 		w = quiet{w}
 	}
-	s.forward.ServeHTTP(w, r.WithContext(ctx))
+	r = r.WithContext(ctx)
+	if s.cfg.Watch == nil || !s.cfg.Watch(w, r, x.dest, onward{s, x}) {
+		s.forward.ServeHTTP(w, r)
+	}
 	done = true
+}
+
+// onward is the way out that Watch is given.
+type onward struct {
+	s *Server
+	x *exchange
+}
+
+// RoundTrip implements http.RoundTripper.
+func (o onward) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(context.WithValue(r.Context(), exchangeKey{}, o.x))
+	r.URL.Scheme, r.URL.Host, r.URL.User = o.x.scheme, o.x.dest.authority(o.x.scheme), nil
+	r.Host = r.URL.Host
+	if r.Body != nil && r.Body != http.NoBody {
+		r.Body = &counted{ReadCloser: r.Body, n: &o.x.up, fail: o.x.fail}
+	}
+	resp, err := outgoing{o.s}.RoundTrip(r)
+	if err != nil {
+		o.x.fail(err)
+		return nil, err
+	}
+	if err := o.s.incoming(resp); err != nil {
+		o.x.fail(err)
+		return nil, errors.Join(err, resp.Body.Close())
+	}
+	return resp, nil
 }
 
 // quiet drops informational answers: credentials are taken out of final

@@ -105,6 +105,13 @@ type Config struct {
 	Authority *Authority
 	// Credentials may be nil.
 	Credentials Credentials
+	// Watch may take a judged request over, at LevelRequest as anywhere else: it
+	// answers w itself, sends what it sends through up, and returns true. False
+	// means that it did nothing and the request takes its usual way. up is good
+	// until Watch returns; it goes to the judged destination whatever the
+	// request says, puts credentials in, counts, and takes them out of the
+	// answer. It may be nil.
+	Watch func(w http.ResponseWriter, r *http.Request, d Dest, up http.RoundTripper) bool
 	// OnRefused hears of what the proxy refused by itself, without a Judge, as
 	// often as a program tries. It may be nil and must not block.
 	OnRefused func(Dest, error)
