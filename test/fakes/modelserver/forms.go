@@ -2,10 +2,13 @@ package modelserver
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // object keeps the literals short.
@@ -28,28 +31,35 @@ type form interface {
 // detect finds the form by the path and fills what the request says about it.
 func detect(r *Request) form {
 	var b struct {
-		Stream bool `json:"stream"`
+		Stream bool   `json:"stream"`
+		Model  string `json:"model"`
 	}
 	_ = json.Unmarshal(r.Body, &b)
-	r.Stream = b.Stream
+	r.Stream, r.Model = b.Stream, b.Model
+	bearer := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 	switch {
 	case strings.HasSuffix(r.Path, "/chat/completions"):
-		r.Form, r.Key = "openai", strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+		r.Form, r.Key = "openai", bearer
 		return openAI{usage: bytes.Contains(r.Body, []byte(`"include_usage":true`))}
 	case strings.HasSuffix(r.Path, "/responses"):
-		r.Form, r.Key = "responses", strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+		r.Form, r.Key = "responses", bearer
 		return responses{}
 	case strings.HasSuffix(r.Path, "/v1/messages"):
 		r.Form, r.Key = "anthropic", r.Header.Get("X-Api-Key")
 		return anthropic{}
-	case strings.HasSuffix(r.Path, ":generateContent"):
+	case strings.HasSuffix(r.Path, ":generateContent"), strings.HasSuffix(r.Path, ":streamGenerateContent"):
 		r.Form, r.Key = "gemini", r.Header.Get("X-Goog-Api-Key")
-		return gemini{}
-	case strings.HasSuffix(r.Path, ":streamGenerateContent") && strings.Contains(r.Query, "alt=sse"):
-		r.Form, r.Key, r.Stream = "gemini", r.Header.Get("X-Goog-Api-Key"), true
-		return gemini{}
+		r.Stream = strings.HasSuffix(r.Path, ":streamGenerateContent")
+		r.Model, _, _ = strings.Cut(r.Path[strings.LastIndex(r.Path, "/")+1:], ":")
+		return gemini{array: !strings.Contains(r.Query, "alt=sse")}
 	}
 	return nil
+}
+
+// arrays tells whether a form streams the pieces of a JSON array, not events.
+func arrays(f form) bool {
+	g, ok := f.(gemini)
+	return ok && g.array
 }
 
 // render gives the whole body of a reply.
@@ -57,6 +67,8 @@ func render(f form, r Reply, stream bool) []byte {
 	switch {
 	case r.Body != nil:
 		return []byte(*r.Body)
+	case stream && arrays(f):
+		return array(f.events(r))
 	case stream:
 		return frame(f.events(r), r)
 	case r.Error != nil:
@@ -73,6 +85,10 @@ func frame(events []sse, r Reply) []byte {
 		if r.Comments {
 			fmt.Fprintf(&b, ": keep-alive %d\n\n", i)
 		}
+		if r.Unknown && i > 0 {
+			b.WriteString("id: 7\nretry: 1000\nevent: x.future.event\ndata: {\"type\":\"x.future.event\",\n" +
+				"data: \"tool_calls\":[],\"choices\":[],\"candidates\":[]}\n\n")
+		}
 		if e.name != "" {
 			fmt.Fprintf(&b, "event: %s\n", e.name)
 		}
@@ -81,6 +97,26 @@ func frame(events []sse, r Reply) []byte {
 	if r.CRLF {
 		return bytes.ReplaceAll(b.Bytes(), []byte("\n"), []byte("\r\n"))
 	}
+	return b.Bytes()
+}
+
+// array writes events as the pieces of a JSON array.
+func array(events []sse) []byte {
+	var b bytes.Buffer
+	for i, e := range events {
+		b.WriteString([]string{"[", ",\r\n"}[min(i, 1)])
+		b.WriteString(e.data)
+	}
+	b.WriteString("]")
+	return b.Bytes()
+}
+
+// squeeze compresses a body.
+func squeeze(body []byte) []byte {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, _ = z.Write(body) // a buffer takes everything
+	_ = z.Close()
 	return b.Bytes()
 }
 
@@ -120,13 +156,43 @@ func (r Reply) stop(end, tools string) string {
 	return end
 }
 
+// choices gives the reply and what it offers besides.
+func (r Reply) choices() []Reply { return append([]Reply{r}, r.Also...) }
+
+// id is what the reply calls itself.
+func (r Reply) id(prefix string) string { return prefix + strconv.Itoa(max(1, r.Number)) }
+
+// use gives the figures as a form writes them, or what the script says instead.
+func (r Reply) use(figures func(*Usage) object) any {
+	if r.RawUsage != nil {
+		return r.RawUsage
+	}
+	return figures(r.Usage)
+}
+
+// says tells whether the reply reports its usage.
+func (r Reply) says() bool { return r.Usage != nil || r.RawUsage != nil }
+
+// named adds the model's name, where it is known.
+func (r Reply) named(field string, v object) object {
+	if r.Model != "" {
+		v[field] = r.Model
+	}
+	return v
+}
+
 // pieces splits the text for streaming.
 func (r Reply) pieces() []string {
 	n := r.Pieces
 	if n <= 0 {
 		n = 3
 	}
-	runes := []rune(r.Text)
+	return split(r.Text, n)
+}
+
+// split cuts a text into pieces of n runes.
+func split(s string, n int) []string {
+	runes := []rune(s)
 	var out []string
 	for len(runes) > 0 {
 		k := min(n, len(runes))
@@ -136,259 +202,49 @@ func (r Reply) pieces() []string {
 	return out
 }
 
-// halves splits arguments in two, as providers stream them.
-func halves(s string) []string { return []string{s[:len(s)/2], s[len(s)/2:]} }
-
-type openAI struct{ usage bool }
-
-func (openAI) requestIDHeader() string { return "X-Request-Id" }
-
-func (openAI) failure(r Reply) object {
-	e := object{"message": r.Error.Message, "type": r.Error.Type, "param": nil, "code": nil}
-	if r.Error.Code != "" {
-		e["code"] = r.Error.Code
+// arguments splits a call's arguments, as providers stream them: in two unless
+// the script says in pieces of how many runes.
+func (r Reply) arguments(s string) []string {
+	if r.ArgPieces > 0 {
+		return split(s, r.ArgPieces)
 	}
-	return object{"error": e}
+	half := len(s) / 2
+	for half > 0 && !utf8.RuneStart(s[half]) {
+		half--
+	}
+	return []string{s[:half], s[half:]}
 }
 
-func (openAI) figures(u *Usage) object {
-	return object{
-		"prompt_tokens": u.Input + u.CacheRead, "completion_tokens": u.Output,
-		"total_tokens":              u.Input + u.CacheRead + u.Output,
-		"prompt_tokens_details":     object{"cached_tokens": u.CacheRead},
-		"completion_tokens_details": object{"reasoning_tokens": u.Reasoning},
+// turns gives the order in which the pieces of several calls are sent: one call
+// after the other, or in turns. Each element is the call's number.
+func (r Reply) turns(calls []Call) []int {
+	var out []int
+	if !r.Interleave {
+		for i, c := range calls {
+			for range r.arguments(c.Args) {
+				out = append(out, i)
+			}
+		}
+		return out
 	}
-}
-
-func (f openAI) plain(r Reply) object {
-	m := object{"role": "assistant", "content": r.Text}
-	if r.Think != "" {
-		m["reasoning_content"] = r.Think
-	}
-	var calls []object
-	for _, c := range r.calls() {
-		calls = append(calls, object{"id": c.ID, "type": "function", "function": object{"name": c.Name, "arguments": c.Args}})
-	}
-	if calls != nil {
-		m["tool_calls"] = calls
-	}
-	v := object{"id": "chatcmpl-1", "object": "chat.completion", "choices": []object{
-		{"index": 0, "message": m, "finish_reason": r.stop("stop", "tool_calls")},
-	}}
-	if r.Usage != nil {
-		v["usage"] = f.figures(r.Usage)
-	}
-	return v
-}
-
-func (f openAI) events(r Reply) []sse {
-	chunk := func(delta object, finish any) sse {
-		return sse{data: text(object{
-			"id": "chatcmpl-1", "object": "chat.completion.chunk", "usage": nil,
-			"choices": []object{{"index": 0, "delta": delta, "finish_reason": finish}},
-		})}
-	}
-	out := []sse{chunk(object{"role": "assistant", "content": ""}, nil)}
-	if r.Think != "" {
-		out = append(out, chunk(object{"reasoning_content": r.Think}, nil))
-	}
-	for _, p := range r.pieces() {
-		out = append(out, chunk(object{"content": p}, nil))
-	}
-	for i, c := range r.calls() {
-		out = append(out, chunk(object{"tool_calls": []object{{
-			"index": i, "id": c.ID, "type": "function",
-			"function": object{"name": c.Name, "arguments": ""},
-		}}}, nil))
-		for _, h := range halves(c.Args) {
-			out = append(out, chunk(object{"tool_calls": []object{{"index": i, "function": object{"arguments": h}}}}, nil))
+	for round, more := 0, true; more; round++ {
+		more = false
+		for i, c := range calls {
+			if round < len(r.arguments(c.Args)) {
+				out, more = append(out, i), true
+			}
 		}
 	}
-	if r.Error != nil {
-		return append(out, sse{data: text(f.failure(r))})
-	}
-	out = append(out, chunk(object{}, r.stop("stop", "tool_calls")))
-	if r.Usage != nil && f.usage {
-		out = append(out, sse{data: text(object{"id": "chatcmpl-1", "choices": []object{}, "usage": f.figures(r.Usage)})})
-	}
-	return append(out, sse{data: "[DONE]"})
-}
-
-type anthropic struct{}
-
-func (anthropic) requestIDHeader() string { return "Request-Id" }
-
-func (anthropic) failure(r Reply) object {
-	return object{"type": "error", "error": object{"type": r.Error.Type, "message": r.Error.Message}}
-}
-
-func (anthropic) figures(u *Usage) object {
-	return object{
-		"input_tokens": u.Input, "output_tokens": u.Output,
-		"cache_read_input_tokens": u.CacheRead, "cache_creation_input_tokens": u.CacheWrite,
-	}
-}
-
-func (f anthropic) plain(r Reply) object {
-	content := []object{}
-	if r.Think != "" {
-		content = append(content, object{"type": "thinking", "thinking": r.Think, "signature": "c2ln"})
-	}
-	if r.Text != "" {
-		content = append(content, object{"type": "text", "text": r.Text})
-	}
-	for _, c := range r.calls() {
-		content = append(content, object{"type": "tool_use", "id": c.ID, "name": c.Name, "input": json.RawMessage(c.Args)})
-	}
-	v := object{
-		"id": "msg_1", "type": "message", "role": "assistant", "content": content,
-		"stop_reason": r.stop("end_turn", "tool_use"), "stop_sequence": nil,
-	}
-	if r.Usage != nil {
-		v["usage"] = f.figures(r.Usage)
-	}
-	return v
-}
-
-func (f anthropic) events(r Reply) []sse {
-	ev := func(name string, v object) sse {
-		v["type"] = name
-		return sse{name, text(v)}
-	}
-	start := object{"id": "msg_1", "type": "message", "role": "assistant", "content": []object{}, "stop_reason": nil}
-	if r.Usage != nil {
-		first := *r.Usage
-		first.Output = 1
-		start["usage"] = f.figures(&first)
-	}
-	out := []sse{ev("message_start", object{"message": start}), ev("ping", object{})}
-	index := 0
-	block := func(start object, deltas ...object) {
-		out = append(out, ev("content_block_start", object{"index": index, "content_block": start}))
-		for _, d := range deltas {
-			out = append(out, ev("content_block_delta", object{"index": index, "delta": d}))
-		}
-		out = append(out, ev("content_block_stop", object{"index": index}))
-		index++
-	}
-	if r.Think != "" {
-		block(object{"type": "thinking", "thinking": "", "signature": ""},
-			object{"type": "thinking_delta", "thinking": r.Think}, object{"type": "signature_delta", "signature": "c2ln"})
-	}
-	if r.Text != "" {
-		var deltas []object
-		for _, p := range r.pieces() {
-			deltas = append(deltas, object{"type": "text_delta", "text": p})
-		}
-		block(object{"type": "text", "text": ""}, deltas...)
-	}
-	for _, c := range r.calls() {
-		var deltas []object
-		for _, h := range halves(c.Args) {
-			deltas = append(deltas, object{"type": "input_json_delta", "partial_json": h})
-		}
-		block(object{"type": "tool_use", "id": c.ID, "name": c.Name, "input": object{}}, deltas...)
-	}
-	if r.Error != nil {
-		return append(out, sse{"error", text(f.failure(r))})
-	}
-	end := object{"delta": object{"stop_reason": r.stop("end_turn", "tool_use"), "stop_sequence": nil}}
-	if r.Usage != nil {
-		// The form repeats only the output's figure here.
-		end["usage"] = object{"output_tokens": r.Usage.Output}
-	}
-	return append(out, ev("message_delta", end), ev("message_stop", object{}))
-}
-
-type gemini struct{}
-
-func (gemini) requestIDHeader() string { return "X-Goog-Request-Id" }
-
-func (gemini) failure(r Reply) object {
-	code := r.Status
-	if code == 0 {
-		code = http.StatusServiceUnavailable
-	}
-	return object{"error": object{"code": code, "message": r.Error.Message, "status": r.Error.Type}}
-}
-
-func (gemini) figures(u *Usage) object {
-	return object{
-		"promptTokenCount": u.Input + u.CacheRead, "cachedContentTokenCount": u.CacheRead,
-		"candidatesTokenCount": u.Output - u.Reasoning, "thoughtsTokenCount": u.Reasoning,
-		"totalTokenCount": u.Input + u.CacheRead + u.Output,
-	}
-}
-
-func (gemini) chunk(parts []object, finish string, usage object) object {
-	c := object{"index": 0, "content": object{"role": "model", "parts": parts}}
-	if finish != "" {
-		c["finishReason"] = finish
-	}
-	v := object{"candidates": []object{c}, "modelVersion": "fake"}
-	if usage != nil {
-		v["usageMetadata"] = usage
-	}
-	return v
-}
-
-func (gemini) callParts(r Reply) []object {
-	var parts []object
-	for _, c := range r.calls() {
-		parts = append(parts, object{"functionCall": object{"id": c.ID, "name": c.Name, "args": json.RawMessage(c.Args)}})
-	}
-	return parts
-}
-
-func (f gemini) plain(r Reply) object {
-	parts := []object{}
-	if r.Think != "" {
-		parts = append(parts, object{"text": r.Think, "thought": true})
-	}
-	if r.Text != "" {
-		parts = append(parts, object{"text": r.Text})
-	}
-	return f.chunk(append(parts, f.callParts(r)...), r.stop("STOP", "STOP"), f.usage(r))
-}
-
-func (f gemini) usage(r Reply) object {
-	if r.Usage == nil {
-		return nil
-	}
-	return f.figures(r.Usage)
-}
-
-func (f gemini) events(r Reply) []sse {
-	var out []sse
-	add := func(parts []object, finish string, usage object) {
-		out = append(out, sse{data: text(f.chunk(parts, finish, usage))})
-	}
-	var early object
-	if r.Usage != nil {
-		// Every chunk carries figures; only the last ones are final.
-		first := Usage{Input: r.Usage.Input, CacheRead: r.Usage.CacheRead}
-		early = f.figures(&first)
-	}
-	if r.Think != "" {
-		add([]object{{"text": r.Think, "thought": true}}, "", early)
-	}
-	for _, p := range r.pieces() {
-		add([]object{{"text": p}}, "", early)
-	}
-	for _, p := range f.callParts(r) {
-		add([]object{p}, "", early)
-	}
-	if r.Error != nil {
-		return append(out, sse{data: text(f.failure(r))})
-	}
-	add([]object{{"text": ""}}, r.stop("STOP", "STOP"), f.usage(r))
 	return out
 }
 
 // Render gives the bytes of a reply in the form "openai", "responses",
-// "anthropic" or "gemini": for fuzz corpora and golden files.
+// "anthropic", "gemini" or, a stream as a JSON array, "gemini.array": for fuzz
+// corpora and golden files.
 func Render(name string, r Reply, stream bool) ([]byte, error) {
-	f, ok := map[string]form{"openai": openAI{usage: true}, "responses": responses{}, "anthropic": anthropic{}, "gemini": gemini{}}[name]
+	f, ok := map[string]form{
+		"openai": openAI{usage: true}, "responses": responses{}, "anthropic": anthropic{}, "gemini": gemini{}, "gemini.array": gemini{array: true},
+	}[name]
 	if !ok {
 		return nil, fmt.Errorf("modelserver: the form %q is unknown", name)
 	}

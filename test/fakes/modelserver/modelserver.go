@@ -40,6 +40,19 @@ type Call struct {
 	// Custom makes it a call of a tool that takes free text, in Args: only
 	// OpenAI's responses have such tools.
 	Custom bool `json:"custom,omitempty"`
+	// Places has other arguments where a form says them again, or first: at
+	// "added" (the event that begins the call), and of OpenAI's responses at
+	// "done" (the event that ends the arguments), "item" (the one that ends the
+	// item) and "completed" (the reply as a whole). A client may believe any.
+	Places map[string]string `json:"places,omitempty"`
+}
+
+// at gives the arguments as a place says them.
+func (c Call) at(place string) string {
+	if other, ok := c.Places[place]; ok {
+		return other
+	}
+	return c.Args
 }
 
 // Failure is an error of the provider's form.
@@ -56,16 +69,26 @@ type Reply struct {
 	// it; others look further down the script.
 	Match string `json:"match,omitempty"`
 
-	Text   string   `json:"text,omitempty"`
-	Pieces int      `json:"pieces,omitempty"` // runes per streamed text event; default 3
-	Calls  []Call   `json:"calls,omitempty"`
-	Shell  string   `json:"shell,omitempty"`  // one more call: of the request's own shell tool, to run this
-	Repeat int      `json:"repeat,omitempty"` // sends the Calls this many times, numbered; default 1
-	Stop   string   `json:"stop,omitempty"`   // the provider's own word; default: by Calls
-	Usage  *Usage   `json:"usage,omitempty"`  // nil reports none
-	Think  string   `json:"think,omitempty"`  // reasoning text, where the form has one
-	Status int      `json:"status,omitempty"` // default 200
-	Error  *Failure `json:"error,omitempty"`  // with Status 200 and a stream: after the text, inside it
+	Text   string `json:"text,omitempty"`
+	Pieces int    `json:"pieces,omitempty"` // runes per streamed text event; default 3
+	Calls  []Call `json:"calls,omitempty"`
+	Shell  string `json:"shell,omitempty"`  // one more call: of the request's own shell tool, to run this
+	Repeat int    `json:"repeat,omitempty"` // sends the Calls this many times, numbered; default 1
+	// Interleave streams the arguments of several calls in turns.
+	Interleave bool `json:"interleave,omitempty"`
+	ArgPieces  int  `json:"arg_pieces,omitempty"` // runes per streamed piece of arguments; default: two halves
+	// Also are further choices (chat completions) or candidates (Gemini): of
+	// each only what it says, calls and stops with.
+	Also  []Reply `json:"also,omitempty"`
+	Model string  `json:"model,omitempty"` // default: as asked for; "" in Render leaves it out
+	Stop  string  `json:"stop,omitempty"`  // the provider's own word; default: by Calls
+	Usage *Usage  `json:"usage,omitempty"` // nil reports none
+	Early *Usage  `json:"early,omitempty"` // what a stream's first events report instead
+	// RawUsage replaces the figures that Usage gives: no honest server sends it.
+	RawUsage json.RawMessage `json:"raw_usage,omitempty"`
+	Think    string          `json:"think,omitempty"`  // reasoning text, where the form has one
+	Status   int             `json:"status,omitempty"` // default 200
+	Error    *Failure        `json:"error,omitempty"`  // with Status 200 and a stream: after the text, inside it
 
 	Headers map[string]string `json:"headers,omitempty"`
 	// Body replaces the whole body; RepeatBody sends it that many times.
@@ -75,12 +98,16 @@ type Reply struct {
 	Chunk     int      `json:"chunk,omitempty"`      // bytes per write; 0 = the script's
 	CRLF      bool     `json:"crlf,omitempty"`       // line ends of a stream
 	Comments  bool     `json:"comments,omitempty"`   // comments and pings between events
+	Unknown   bool     `json:"unknown,omitempty"`    // events between that no client knows
+	Gzip      bool     `json:"gzip,omitempty"`       // compress the body, whatever the request accepts
+	Pace      Duration `json:"pace,omitempty"`       // wait before every write
 	CutAfter  int      `json:"cut_after,omitempty"`  // bytes of the body, then the connection is closed
 	Stall     Duration `json:"stall,omitempty"`      // wait …
 	StallAt   int      `json:"stall_at,omitempty"`   // … before this byte of the body; 0 = before the header
 	Hangup    bool     `json:"hangup,omitempty"`     // close the connection without an answer
 	EchoKey   bool     `json:"echo_key,omitempty"`   // put the caller's key into the error's message and the request id
 	RequestID string   `json:"request_id,omitempty"` // default "req_<n>"
+	Number    int      `json:"number,omitempty"`     // in the reply's own id; default: how many requests came so far
 }
 
 // Duration is a time.Duration that JSON writes as text, "1.5s".
@@ -126,6 +153,7 @@ type Request struct {
 	Form                string // "openai", "responses", "anthropic" or "gemini"; "" for a path without a form
 	Stream              bool
 	Key                 string
+	Model               string // "" where neither body nor path name one
 }
 
 // JSON decodes the body, or gives nil.
@@ -239,6 +267,12 @@ func (f *Fake) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	if f.script.Key != "" && r.Key != f.script.Key {
 		reply = Reply{Status: 401, Error: &Failure{Type: "authentication_error", Message: "invalid key"}}
 	}
+	if reply.Number == 0 {
+		reply.Number = n
+	}
+	if reply.Model == "" {
+		reply.Model = r.Model
+	}
 	if reply.RequestID == "" {
 		reply.RequestID = fmt.Sprintf("req_%d", n)
 	}
@@ -260,7 +294,7 @@ func (f *Fake) answer(w http.ResponseWriter, r Request, form form, reply Reply) 
 	}
 	stream := r.Stream && (reply.Status == 0 || reply.Status == http.StatusOK)
 	w.Header().Set("Content-Type", "application/json")
-	if stream {
+	if stream && !arrays(form) {
 		w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 	}
 	w.Header().Set(form.requestIDHeader(), reply.RequestID)
@@ -268,6 +302,10 @@ func (f *Fake) answer(w http.ResponseWriter, r Request, form form, reply Reply) 
 		w.Header().Set(k, v)
 	}
 	body := render(form, reply, stream)
+	if reply.Gzip {
+		body = squeeze(body)
+		w.Header().Set("Content-Encoding", "gzip")
+	}
 	if reply.Chunk == 0 {
 		reply.Chunk = f.script.Chunk
 	}
@@ -297,6 +335,9 @@ func (f *Fake) send(w http.ResponseWriter, body []byte, reply Reply) bool {
 			if edge > at && edge < end {
 				end = edge
 			}
+		}
+		if !f.wait(reply.Pace) {
+			return false
 		}
 		if _, err := w.Write(body[at:end]); err != nil || flush() != nil {
 			return false

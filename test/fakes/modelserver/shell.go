@@ -126,8 +126,8 @@ func filler(schema any) any {
 	return "run the command"
 }
 
-// listing answers what agents ask besides: which models there are, and how many
-// tokens a text has.
+// listing answers what clients ask besides: which models there are, how many
+// tokens a text has, and where it lies in a space.
 func listing(method, path string) (object, bool) {
 	models := []string{"fake"}
 	switch {
@@ -146,6 +146,15 @@ func listing(method, path string) (object, bool) {
 		return object{"object": "list", "data": list, "has_more": false, "models": []object{}}, true
 	case method == "POST" && strings.HasSuffix(path, "/messages/count_tokens"):
 		return object{"input_tokens": 100}, true
+	case method == "POST" && strings.HasSuffix(path, "/embeddings"):
+		return object{
+			"object": "list", "model": "fake", "usage": object{"prompt_tokens": 7, "total_tokens": 7},
+			"data": []object{{"object": "embedding", "index": 0, "embedding": []float64{0.25, -0.5}}},
+		}, true
+	case method == "POST" && strings.HasSuffix(path, ":embedContent"):
+		return object{"embedding": object{"values": []float64{0.25, -0.5}}}, true
+	case method == "POST" && strings.HasSuffix(path, ":batchEmbedContents"):
+		return object{"embeddings": []object{{"values": []float64{0.25, -0.5}}}}, true
 	case method == "POST" && strings.HasSuffix(path, ":countTokens"):
 		return object{"totalTokens": 100}, true
 	}

@@ -99,7 +99,7 @@ func TestResponses(t *testing.T) {
 	}
 	want := []string{
 		"created", "output_item.added reasoning", "output_item.done reasoning",
-		"output_item.added message", "output_text.done", "output_item.done message",
+		"output_item.added message", "content_part.added", "output_text.done", "content_part.done", "output_item.done message",
 		"output_item.added function_call", "function_call_arguments.done", "output_item.done function_call",
 		"output_item.added custom_tool_call", "custom_tool_call_input.done", "output_item.done custom_tool_call", "completed",
 	}
