@@ -24,7 +24,7 @@ type layer struct {
 var (
 	vocabulary  = []string{"fault", "label", "principal", "action", "record"}
 	decision    = []string{"policy", "scan", "provenance"}
-	services    = []string{"approval", "audit", "vault", "sandbox", "egress", "llm", "store", "auth", "obs"}
+	services    = []string{"approval", "audit", "vault", "sandbox", "egress", "llm", "store", "auth", "obs", "alert"}
 	drivers     = []string{"agent", "guard", "llmproxy", "mcpproxy", "channel", "schedule", "web"}
 	composition = []string{"app", "cli"}
 )
