@@ -12,9 +12,12 @@ const (
 	maxInflate = 64 << 10 // bytes that one compressed run may become
 )
 
-var runSet = func() (t [256]bool) {
+// runSet is 1 for what a coding's letters are.
+var runSet = func() (t [256]uint8) {
 	for c := range 256 {
-		t[c] = isAlnum(byte(c)) || c == '+' || c == '/' || c == '-' || c == '_' || c == '='
+		if isAlnum(byte(c)) || isOneOf(byte(c), "+/-_=") {
+			t[c] = 1
+		}
 	}
 	return t
 }()
@@ -39,24 +42,31 @@ func (s *Scanner) decode(v *view) {
 	s.runs(v)
 }
 
-// runs finds letters in a row, looking at every sixteenth place first.
+// runs finds letters in a row, looking at every sixteenth place first: if it is
+// in a row of sixteen, so is what stands eight before it or eight behind it,
+// and everything between.
 func (s *Scanner) runs(v *view) {
 	text := v.text
 	for at := minRun - 1; at < len(text); {
-		if !runSet[text[at]] {
-			at += minRun
-			continue
+		if at+8 < len(text) {
+			b := text[at-8 : at+9 : at+9]
+			before := runSet[b[0]] & runSet[b[2]] & runSet[b[4]] & runSet[b[6]]
+			behind := runSet[b[10]] & runSet[b[12]] & runSet[b[14]] & runSet[b[16]]
+			if runSet[b[8]]&(before|behind) == 0 {
+				at += minRun
+				continue
+			}
 		}
 		start := at
-		for start > 0 && at-start < minRun-1 && runSet[text[start-1]] {
+		for start > 0 && at-start < minRun-1 && runSet[text[start-1]] != 0 {
 			start--
 		}
-		end := at + 1
-		for end < len(text) && runSet[text[end]] {
+		end := at
+		for end < len(text) && runSet[text[end]] != 0 {
 			end++
 		}
 		if end-start < minRun {
-			at = end + minRun
+			at = max(at, end) + minRun
 			continue
 		}
 		end = s.wrapped(text, start, end)
@@ -79,11 +89,11 @@ func (s *Scanner) wrapped(text []byte, start, end int) int {
 		case text[end] == '\r' && text[end+1] == '\n', text[end] == '\\' && text[end+1] == 'n':
 			next += 2
 		}
-		if next == end || next >= len(text) || !runSet[text[next]] {
+		if next == end || next >= len(text) || runSet[text[next]] == 0 {
 			break
 		}
 		lineStart = next
-		for end = next; end < len(text) && runSet[text[end]]; {
+		for end = next; end < len(text) && runSet[text[end]] != 0; {
 			end++
 		}
 	}

@@ -44,6 +44,7 @@ type Engine struct {
 	regexes  []userRegex
 	squeezed *filter // known secrets without what may stand between their characters
 	on       map[string]bool
+	pii      bool // on[pii]
 	budget   int
 }
 
@@ -68,6 +69,7 @@ func Compile(o Options) (*Engine, error) {
 		}
 		e.on[c] = true
 	}
+	e.pii = e.on["pii"]
 	b := newBuilder()
 	if err := e.builtin(b); err != nil {
 		return nil, fault.Wrap("scan.compile", fault.Internal, err)

@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"cmp"
 	"encoding/binary"
 	"slices"
 	"strings"
@@ -8,23 +9,31 @@ import (
 
 // filter finds literals in one pass. It looks at every second place for four
 // bytes whose case is folded, so every literal is entered with two neighbouring
-// four-byte windows; a bitmap of 64 KiB says "surely not" for
-// almost all of them.
+// four-byte windows; a bitmap of 128 KiB says "surely not" for almost all of
+// them. The pass never branches on what the bitmap says: it notes the blocks of
+// eight bytes that have to be looked at, which are few, and goes through them
+// afterwards, a stretch at a time.
 type filter struct {
-	bits  [1 << (hashBits - 6)]uint64
-	heads [1 << headBits]uint32 // into grams, by hash; grams of one head are neighbours
+	bits  [1 << (hashBits - 5)]uint32
+	heads [1<<headBits + 1]uint32 // where the grams of a hash's upper bits begin
 	grams []gram
+	quick []eight // by literal
 	lits  []literal
 	short []int32    // literals below three bytes, looked for one by one
 	first [256]uint8 // 1: a short literal begins with it, case folded
 }
 
 const (
-	hashBits = 19
+	hashBits = 20
 	headBits = 14
 	hashMul  = 0x9E3779B1
-	foldMask = 0x20202020
+	foldMask = 0x5F5F5F5F // without the bit of case and the highest: 64 values a byte
+	stretch  = 4096       // bytes between two looks at what was noted
 )
+
+// eight is the head of a literal, folded; mask leaves out what it is too short
+// for.
+type eight struct{ text, mask uint64 }
 
 // literal is a text to be found and what asked for it.
 type literal struct {
@@ -58,7 +67,7 @@ type gram struct {
 	off  int8 // where the four bytes stand in the literal; -1: one byte before it
 }
 
-func hash4(w uint32) uint32 { return (w | foldMask) * hashMul >> (32 - hashBits) }
+func hash4(w uint32) uint32 { return (w & foldMask) * hashMul >> (32 - hashBits) }
 
 func lower(c byte) byte {
 	if c-'A' < 26 {
@@ -155,25 +164,37 @@ func (b *builder) build() *filter { //nolint:gocognit // one case per length
 			f.enter(text[best+1:best+5], best+1, lit)
 		}
 	}
+	f.layOut()
+	return f
+}
+
+// layOut sorts what was entered, so that each hash finds its own.
+func (f *filter) layOut() {
 	slices.SortFunc(f.grams, func(a, b gram) int {
-		if h := int(a.hash>>(hashBits-headBits)) - int(b.hash>>(hashBits-headBits)); h != 0 {
-			return h
-		}
-		if a.lit != b.lit {
-			return int(a.lit - b.lit)
-		}
-		return int(a.hash) - int(b.hash)
+		return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.lit, b.lit), cmp.Compare(a.off, b.off))
 	})
 	f.grams = slices.Compact(f.grams)
-	for i, g := range slices.Backward(f.grams) {
-		f.heads[g.hash>>(hashBits-headBits)] = uint32(i) //nolint:gosec // an index
+	for _, g := range f.grams {
+		f.heads[g.hash>>(hashBits-headBits)+1]++
 	}
-	return f
+	for i := range 1 << headBits {
+		f.heads[i+1] += f.heads[i]
+	}
+	f.quick = make([]eight, len(f.lits))
+	for i := range f.lits {
+		var text, mask [8]byte
+		n := copy(text[:], f.lits[i].text)
+		for k := range n {
+			mask[k] = foldMask & 0xFF
+		}
+		m := binary.LittleEndian.Uint64(mask[:])
+		f.quick[i] = eight{binary.LittleEndian.Uint64(text[:]) & m, m}
+	}
 }
 
 func (f *filter) enter(four string, off int, lit int32) {
 	h := hash4(binary.LittleEndian.Uint32([]byte(four[:4])))
-	f.bits[h>>6] |= 1 << (h & 63)
+	f.bits[h>>5] |= 1 << (h & 31)
 	f.grams = append(f.grams, gram{h, lit, int8(off)}) //nolint:gosec // off is below 64
 }
 
@@ -213,28 +234,21 @@ const frequent = "theingionandentfortioereherateverterthaatihatershisresillareco
 // stops when hit says so.
 func (f *filter) scan(text []byte, hit func(lit int32, at int) bool) {
 	n := len(text)
-	i := 0
-	for ; i+10 <= n; i += 8 {
-		w := binary.LittleEndian.Uint64(text[i:]) | foldMask<<32 | foldMask
-		t := uint32(binary.LittleEndian.Uint16(text[i+8:])) | 0x2020
-		h0 := uint32(w) * hashMul >> (32 - hashBits)     //nolint:gosec // the low half is meant
-		h1 := uint32(w>>16) * hashMul >> (32 - hashBits) //nolint:gosec // the middle is meant
-		h2 := uint32(w>>32) * hashMul >> (32 - hashBits)
-		h3 := (uint32(w>>48) | t<<16) * hashMul >> (32 - hashBits)
-		b := f.bits[h0>>6]>>(h0&63) | f.bits[h1>>6]>>(h1&63) | f.bits[h2>>6]>>(h2&63) | f.bits[h3>>6]>>(h3&63)
-		if b&1 == 0 {
-			continue
-		}
-		for k, h := range [4]uint32{h0, h1, h2, h3} {
-			if f.bits[h>>6]>>(h&63)&1 != 0 && !f.check(text, i+2*k, h, hit) {
+	at := 0
+	for at+10 <= n {
+		var blocks [stretch / 8]uint16
+		end := min(n-2, at+stretch)
+		for _, b := range blocks[:f.sieve(text[at:end+2], &blocks)] {
+			if !f.block(text, at+8*int(b), hit) {
 				return
 			}
 		}
+		at += (end - at) &^ 7
 	}
-	for ; i+1 < n; i += 2 { // the rest, as if zero bytes followed
+	for ; at+1 < n; at += 2 { // the rest, as if zero bytes followed
 		var four [4]byte
-		copy(four[:], text[i:])
-		if h := hash4(binary.LittleEndian.Uint32(four[:])); f.bits[h>>6]>>(h&63)&1 != 0 && !f.check(text, i, h, hit) {
+		copy(four[:], text[at:])
+		if h := hash4(binary.LittleEndian.Uint32(four[:])); f.bits[h>>5]>>(h&31)&1 != 0 && !f.check(text, at, h, hit) {
 			return
 		}
 	}
@@ -243,14 +257,49 @@ func (f *filter) scan(text []byte, hit func(lit int32, at int) bool) {
 	}
 }
 
+// sieve notes the blocks of eight bytes in which a literal's four may begin,
+// and says how many. The last two bytes of the text belong to the block before.
+func (f *filter) sieve(text []byte, blocks *[stretch / 8]uint16) (n int) {
+	for i := 0; len(text) >= 10; i++ {
+		w := binary.LittleEndian.Uint64(text) & (foldMask<<32 | foldMask)
+		t := binary.LittleEndian.Uint32(text[6:10]) & foldMask
+		h0 := uint32(w) * hashMul >> (32 - hashBits)     //nolint:gosec // the low half is meant
+		h1 := uint32(w>>16) * hashMul >> (32 - hashBits) //nolint:gosec // the middle is meant
+		h2 := uint32(w>>32) * hashMul >> (32 - hashBits)
+		h3 := t * hashMul >> (32 - hashBits)
+		b := f.bits[h0>>5]>>(h0&31) | f.bits[h1>>5]>>(h1&31) | f.bits[h2>>5]>>(h2&31) | f.bits[h3>>5]>>(h3&31)
+		blocks[n&(len(blocks)-1)] = uint16(i)
+		n += int(b & 1)
+		text = text[8:]
+	}
+	return n
+}
+
+// block looks at the four places of a block again.
+func (f *filter) block(text []byte, at int, hit func(lit int32, at int) bool) bool {
+	for k := at; k < at+8; k += 2 {
+		h := hash4(binary.LittleEndian.Uint32(text[k:]))
+		if f.bits[h>>5]>>(h&31)&1 != 0 && !f.check(text, k, h, hit) {
+			return false
+		}
+	}
+	return true
+}
+
+// check asks the literals that have four such bytes.
 func (f *filter) check(text []byte, at int, h uint32, hit func(lit int32, at int) bool) bool {
 	head := h >> (hashBits - headBits)
-	for g := f.heads[head]; int(g) < len(f.grams) && f.grams[g].hash>>(hashBits-headBits) == head; g++ {
-		e := &f.grams[g]
-		if e.hash != h {
+	for _, e := range f.grams[f.heads[head]:f.heads[head+1]] {
+		start := at - int(e.off)
+		if e.hash != h || start < 0 {
 			continue
 		}
-		if start := at - int(e.off); f.lits[e.lit].at(text, start) && !hit(e.lit, start) {
+		if start+8 <= len(text) {
+			if q := &f.quick[e.lit]; binary.LittleEndian.Uint64(text[start:])&q.mask != q.text {
+				continue
+			}
+		}
+		if f.lits[e.lit].at(text, start) && !hit(e.lit, start) {
 			return false
 		}
 	}

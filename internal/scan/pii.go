@@ -5,37 +5,58 @@ import (
 	"math/bits"
 )
 
-// numbers goes through a view eight bytes at a time: it reports whether any
-// byte is not ASCII, and lets places with digits in a row be judged.
+// The constants say of each byte of eight whether it is a digit.
+const (
+	tops     = 0x8080808080808080
+	zeroes   = 0x3030303030303030
+	overNine = 0x7676767676767676 // lifts 10 and more into the top bit
+)
+
+// digits sets the top bit of every byte that is a digit.
+func digits(w uint64) uint64 {
+	x := w ^ zeroes
+	return ^((x&^tops + overNine) | x) & tops
+}
+
+// numbers goes through a view 32 bytes at a time: it reports whether any byte
+// is not ASCII, and lets places with digits in a row be judged.
 func (s *Scanner) numbers(v *view) (high bool) {
-	const (
-		top  = 0x8080808080808080
-		zero = 0x3030303030303030
-		over = 0x7676767676767676 // lifts 10 and more into the top bit
-	)
-	text, pii, done := v.text, s.e.on["pii"], 0
+	text, done := v.text, 0
 	i := 0
 	acc := uint64(0)
-	for ; i+8 <= len(text); i += 8 {
-		w := binary.LittleEndian.Uint64(text[i:])
-		acc |= w
-		x := w ^ zero
-		digits := ^((x&^top + over) | x) & top
-		if digits&(digits-1) == 0 || i < done || !pii || bits.OnesCount64(digits) < 4 {
-			continue
-		}
-		done = s.number(v, i)
-		if s.steps < 0 {
-			break
+	for ; i+32 <= len(text) && s.steps >= 0; i += 32 {
+		b := text[i : i+32 : i+32]
+		w0, w1 := binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
+		w2, w3 := binary.LittleEndian.Uint64(b[16:]), binary.LittleEndian.Uint64(b[24:])
+		acc |= w0 | w1 | w2 | w3
+		if bits.OnesCount64(digits(w0)>>7|digits(w1)>>6|digits(w2)>>5|digits(w3)>>4) >= 4 && s.e.pii {
+			done = s.numbersIn(v, i, i+32, done)
 		}
 	}
-	if i+8 > len(text) && pii && i >= done && len(text) > 8 {
+	for ; i+8 <= len(text); i += 8 {
+		acc |= binary.LittleEndian.Uint64(text[i:])
+		if s.e.pii {
+			done = s.numbersIn(v, i, i+8, done)
+		}
+	}
+	if s.e.pii && s.steps >= 0 && i >= done && len(text) > 8 {
 		s.number(v, max(0, len(text)-8))
 	}
 	for ; i < len(text); i++ {
 		acc |= uint64(text[i])
 	}
-	return acc&top != 0
+	return acc&tops != 0
+}
+
+// numbersIn judges those eights of a stretch that have four digits or more and
+// begin behind what was judged before.
+func (s *Scanner) numbersIn(v *view, from, to, done int) int {
+	for i := from; i < to && s.steps >= 0; i += 8 {
+		if i >= done && bits.OnesCount64(digits(binary.LittleEndian.Uint64(v.text[i:]))) >= 4 {
+			done = s.number(v, i)
+		}
+	}
+	return done
 }
 
 // number judges the digits around a place and gives where they end.

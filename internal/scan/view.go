@@ -99,7 +99,7 @@ type seen struct{ high bool }
 func (s *Scanner) survey(v *view) seen {
 	var t seen
 	t.high = s.numbers(v)
-	if s.e.on["pii"] {
+	if s.e.pii {
 		for at := 0; ; {
 			i := bytes.IndexByte(v.text[at:], '@')
 			if i < 0 {
