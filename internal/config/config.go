@@ -45,6 +45,8 @@ type Config struct {
 
 	// SpendLimitDollars bounds all agents together, in US dollars; nil: no such bound.
 	SpendLimitDollars *float64 `json:"spendLimitDollars,omitempty"`
+	// DayLimitDollars bounds all agents together per UTC day, in US dollars; nil: no such bound.
+	DayLimitDollars *float64 `json:"dayLimitDollars,omitempty"`
 	// ShellOutputTokens bounds one command's output given to a model, 100 to 200,000.
 	ShellOutputTokens int `json:"shellOutputTokens"`
 
@@ -119,6 +121,9 @@ type AgentSettings struct {
 	Profile           string `json:"profile,omitempty"`           // "" means workspace
 	CommandProtection string `json:"commandProtection,omitempty"` // none, manual, auto or ""
 	Clearance         string `json:"clearance,omitempty"`         // a label; "" means public
+
+	SpendLimitDollars *float64 `json:"spendLimitDollars,omitempty"` // US dollars it may ever spend; nil: no such bound
+	DayLimitDollars   *float64 `json:"dayLimitDollars,omitempty"`   // US dollars per UTC day
 }
 
 // Default gives the settings without any file.

@@ -33,7 +33,7 @@ func TestDefaultFileSaysWhatDefaultDoes(t *testing.T) {
 	}
 }
 
-var commentedKey = regexp.MustCompile(`^ *# (limits|enable_command_execution|spendLimitDollars|keyword_modes|detectors|endpoint|key_env|tls): `)
+var commentedKey = regexp.MustCompile(`^ *# (limits|enable_command_execution|spendLimitDollars|dayLimitDollars|keyword_modes|detectors|endpoint|key_env|tls): `)
 
 // The commented parts of the default file must be right too: take the comment
 // marks away and it must still parse.

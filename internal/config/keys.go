@@ -70,7 +70,8 @@ func configSpec() *spec {
 		{"network", networkSpec("What connections of every profile that has a network may reach.")},
 		{"secrets", secretsSpec()},
 		{"policy", policySpec()},
-		{"spendLimitDollars", &spec{kind: sNumber, doc: "US dollars all agents together may spend; absent: only each agent's own limit.", min: 0, max: 1e6, exclusive: true}},
+		{"spendLimitDollars", money("US dollars all agents together may spend; absent: only each agent's own limit.")},
+		{"dayLimitDollars", money("US dollars all agents together may spend per day (UTC).")},
 		{"data_masking", maskingSpec()},
 		{"compliance", complianceSpec()},
 		{"monitoring", monitoringSpec()},
@@ -191,9 +192,13 @@ func agentsSpec() *spec {
 		elem: group("One agent.",
 			field{"profile", matching("The profile it runs under; absent: workspace.", profileForm, profileRE)},
 			field{"commandProtection", oneOf("none, manual or auto; the stricter of this and the agent file's counts.", "none", "manual", "auto")},
-			field{"clearance", clearance("Highest label it may read; absent: public.")}),
+			field{"clearance", clearance("Highest label it may read; absent: public.")},
+			field{"spendLimitDollars", money("US dollars it may ever spend; the lower of this and the agent file's counts.")},
+			field{"dayLimitDollars", money("US dollars it may spend per day (UTC).")}),
 	}
 }
+
+func money(doc string) *spec { return &spec{kind: sNumber, doc: doc, max: 1e6, exclusive: true} }
 
 func policySpec() *spec {
 	s := texts("Further Cedar policy files; a relative path is beside this file.")

@@ -108,7 +108,8 @@ func proxySpec() *spec {
 		field{"max_body", size("Largest request.", 1<<10, 1<<30)},
 		field{"max_calls", integer("Most tool calls of one reply.", 1, 100_000)},
 		field{"approval_wait_seconds", integer("Seconds a held call waits for somebody's answer.", 0, 3600)},
-		field{"tools_clearance", clearance("Highest label that the tools of clients may receive.")})
+		field{"tools_clearance", clearance("Highest label that the tools of clients may receive.")},
+		field{"tools_label", clearance("Label of what they bring in.")})
 }
 
 func alertsSpec() *spec {

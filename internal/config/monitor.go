@@ -61,6 +61,7 @@ type Proxy struct {
 	MaxCalls       int                      `json:"max_calls,omitzero"` // tool calls of one reply
 	ApprovalWait   int                      `json:"approval_wait_seconds,omitzero"`
 	ToolsClearance string                   `json:"tools_clearance,omitzero"` // label that clients' tools may receive
+	ToolsLabel     string                   `json:"tools_label,omitzero"`     // label of what they bring in
 }
 
 // ProxyTLS names the certificate of a listener that others reach.
@@ -140,7 +141,7 @@ var vendors = map[string]ProxyUpstream{
 func defaultProxy() Proxy {
 	return Proxy{
 		Listen: "127.0.0.1:4117", Upstreams: map[string]ProxyUpstream{}, MaxBody: 64 << 20, MaxCalls: 1024,
-		ApprovalWait: 120, ToolsClearance: "internal",
+		ApprovalWait: 120, ToolsClearance: "internal", ToolsLabel: "public/foreign",
 	}
 }
 

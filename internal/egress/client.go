@@ -20,6 +20,8 @@ type ClientOptions struct {
 	ResponseHeader time.Duration
 	// MaxConnsPerHost bounds connections; default 32.
 	MaxConnsPerHost int
+	// MaxIdlePerHost bounds those that are kept for the next request; default 4.
+	MaxIdlePerHost int
 }
 
 // Client makes an HTTP client whose every connection is made by d. TLS is at
@@ -27,6 +29,9 @@ type ClientOptions struct {
 func (d *Dialer) Client(o ClientOptions) *http.Client {
 	if o.MaxConnsPerHost <= 0 {
 		o.MaxConnsPerHost = 32
+	}
+	if o.MaxIdlePerHost <= 0 {
+		o.MaxIdlePerHost = 4
 	}
 	t := &http.Transport{
 		Proxy:                  nil, // never from the environment
@@ -37,7 +42,7 @@ func (d *Dialer) Client(o ClientOptions) *http.Client {
 		ExpectContinueTimeout:  time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
 		MaxConnsPerHost:        o.MaxConnsPerHost,
-		MaxIdleConnsPerHost:    4,
+		MaxIdleConnsPerHost:    o.MaxIdlePerHost,
 		IdleConnTimeout:        90 * time.Second,
 		ForceAttemptHTTP2:      true,
 		// A compressed answer could be far larger than what was read.
