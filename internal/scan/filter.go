@@ -3,6 +3,7 @@ package scan
 import (
 	"cmp"
 	"encoding/binary"
+	"math/bits"
 	"slices"
 	"strings"
 )
@@ -277,9 +278,12 @@ func (f *filter) sieve(text []byte, blocks *[stretch / 8]uint16) (n int) {
 
 // block looks at the four places of a block again.
 func (f *filter) block(text []byte, at int, hit func(lit int32, at int) bool) bool {
-	for k := at; k < at+8; k += 2 {
-		h := hash4(binary.LittleEndian.Uint32(text[k:]))
-		if f.bits[h>>5]>>(h&31)&1 != 0 && !f.check(text, k, h, hit) {
+	w := binary.LittleEndian.Uint64(text[at:])
+	h := [4]uint32{hash4(uint32(w)), hash4(uint32(w >> 16)), hash4(uint32(w >> 32)), hash4(binary.LittleEndian.Uint32(text[at+6:]))} //nolint:gosec // four bytes of eight
+	m := f.bits[h[0]>>5]>>(h[0]&31)&1 | f.bits[h[1]>>5]>>(h[1]&31)&1<<1 | f.bits[h[2]>>5]>>(h[2]&31)&1<<2 | f.bits[h[3]>>5]>>(h[3]&31)&1<<3
+	for ; m != 0; m &= m - 1 {
+		k := bits.TrailingZeros32(m) & 3
+		if !f.check(text, at+2*k, h[k], hit) {
 			return false
 		}
 	}

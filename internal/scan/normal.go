@@ -2,6 +2,9 @@ package scan
 
 import (
 	"bytes"
+	"encoding/binary"
+	"slices"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -11,30 +14,79 @@ import (
 // normalised reads a view again as a person would see it: compatibility forms
 // folded, marks and invisible characters left out, look-alikes replaced by the
 // Latin letters they imitate, lower case. Text in tag characters becomes plain.
+// A text that would stay as it is is not read twice.
 func (s *Scanner) normalised(v *view) {
-	if !s.spend(5 * len(v.text)) {
+	if !s.spend(len(v.text)) {
+		return
+	}
+	i := plainTo(v.text, 0)
+	if i == len(v.text) || !s.spend(4*(len(v.text)-i)) {
 		return
 	}
 	w := &s.scratch[v.depth]
 	w.text, w.pos = w.text[:0], w.pos[:0]
 	w.depth, w.how, w.plain, w.hard = v.depth, v.how, true, v.hard
-	changed := false
-	for i := 0; i < len(v.text); {
-		c := v.text[i]
-		if c < utf8.RuneSelf {
-			w.push(c, v, i)
-			i++
-			continue
-		}
+	w.take(v, 0, i)
+	for i < len(v.text) {
 		r, n := utf8.DecodeRune(v.text[i:])
-		changed = w.rune(r, v.text[i:i+n], v, i) || changed
-		i += n
-	}
-	if !changed {
-		return
+		w.rune(r, v.text[i:i+n], v, i)
+		next := plainTo(v.text, i+n)
+		w.take(v, i+n, next)
+		i = next
 	}
 	w.end(v, len(v.text))
 	s.read(w)
+}
+
+// plainTo gives the end of the characters, from a place on, that are read as
+// themselves.
+func plainTo(text []byte, at int) int {
+	own := ownForms()
+	for at < len(text) {
+		if text[at] < utf8.RuneSelf {
+			if at+8 <= len(text) && binary.LittleEndian.Uint64(text[at:])&tops == 0 {
+				at += 8
+			} else {
+				at++
+			}
+			continue
+		}
+		r, n := utf8.DecodeRune(text[at:])
+		if r > 0xFFFF || own[r>>6]>>(r&63)&1 == 0 && n > 1 {
+			break
+		}
+		at += n
+	}
+	return at
+}
+
+// ownForms says of each character of the basic plane whether it is read as
+// itself.
+var ownForms = sync.OnceValue(func() *[1024]uint64 {
+	var own [1024]uint64
+	var raw view
+	var w view
+	for r := rune(utf8.RuneSelf); r <= 0xFFFF; r++ {
+		raw.text = utf8.AppendRune(raw.text[:0], r)
+		w.text, w.pos = w.text[:0], w.pos[:0]
+		if !w.rune(r, raw.text, &raw, 0) {
+			own[r>>6] |= 1 << (r & 63)
+		}
+	}
+	return &own
+})
+
+// take appends bytes of the view below as they are.
+func (v *view) take(from *view, a, b int) {
+	v.text = append(v.text, from.text[a:b]...)
+	if from.pos != nil {
+		v.pos = append(v.pos, from.pos[a:b]...)
+		return
+	}
+	v.pos = slices.Grow(v.pos, b-a)
+	for i := a; i < b; i++ {
+		v.pos = append(v.pos, int32(i)) //nolint:gosec // below the window's size
+	}
 }
 
 // push appends one byte that comes from place i of the view below.

@@ -27,18 +27,18 @@ type Scanner struct {
 	paths   pathCount
 
 	// of the window that is being read
-	at         int // offset of the view's first byte in the text
-	coreA      int // the core, in the view
-	coreB      int
-	steps      int
-	from       int // first finding of this window
-	spent      string
-	last       bool // nothing follows the view
-	views      [maxDepth + 2]view
-	scratch    [maxDepth + 2]view // normalised readings
-	own        []Finding          // of the window, before they are settled
-	fold       []byte
-	squeezeMap []int32
+	at      int // offset of the view's first byte in the text
+	coreA   int // the core, in the view
+	coreB   int
+	steps   int
+	from    int // first finding of this window
+	spent   string
+	last    bool // nothing follows the view
+	views   [maxDepth + 2]view
+	scratch [maxDepth + 2]view // normalised readings
+	own     []Finding          // of the window, before they are settled
+	fold    []byte             // room for letters and digits alone
+	kept    []int32            // how many of them stand before each 64th byte
 }
 
 // NewScanner gives a reader for one text after another.

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 
 	"sallyport/internal/fault"
@@ -166,27 +167,67 @@ func (s *Scanner) squeeze(v *view) {
 	if !s.spend(len(v.text) * 2) {
 		return
 	}
-	if len(s.fold) < len(v.text) {
-		s.fold = make([]byte, len(v.text))
-		s.squeezeMap = make([]int32, len(v.text))
-	}
-	n := 0
-	for i, c := range v.text {
-		s.fold[n], s.squeezeMap[n] = lower(c), int32(i)
-		if isAlnum(c) {
-			n++
-		}
-	}
-	thin, places := s.fold[:n], s.squeezeMap[:n]
+	thin := s.thin(v.text)
 	f := s.e.squeezed
 	f.scan(thin, func(lit int32, at int) bool {
-		if !s.spend(16) {
+		if !s.spend(64) {
 			return false
 		}
 		l := &f.lits[lit]
-		s.secret(v, &s.e.secrets[l.owner[0].index], int(places[at]), int(places[at+len(l.text)-1])+1)
+		s.secret(v, &s.e.secrets[l.owner[0].index], s.place(v.text, at), s.place(v.text, at+len(l.text)-1)+1)
 		return true
 	})
+}
+
+// thinned is a letter or digit, in lower case, or 0.
+var thinned = func() (t [256]uint8) {
+	for c := range 256 {
+		if isAlnum(byte(c)) {
+			t[c] = lower(byte(c))
+		}
+	}
+	return t
+}()
+
+// thinMark is how many bytes of a text stand between two notes of how many of
+// them were kept.
+const thinMark = 64
+
+// thin gives the letters and digits of a text, in lower case.
+func (s *Scanner) thin(text []byte) []byte {
+	if len(s.fold) < len(text) {
+		s.fold = make([]byte, len(text))
+		s.kept = make([]int32, len(text)/thinMark+1)
+	}
+	out, n := s.fold, 0
+	for k := 0; len(text) > 0; k++ {
+		s.kept[k] = int32(n) //nolint:gosec // below the window's size
+		part := text[:min(thinMark, len(text))]
+		for _, c := range part {
+			t := thinned[c]
+			out[n] = t
+			n += int((t + 0x7F) >> 7) // 1 unless it is 0
+		}
+		text = text[len(part):]
+	}
+	return out[:n]
+}
+
+// place gives where in a text the thin one's byte comes from.
+func (s *Scanner) place(text []byte, thin int) int {
+	marks := s.kept[:(len(text)+thinMark-1)/thinMark]
+	k := sort.Search(len(marks), func(i int) bool { return int(marks[i]) > thin }) - 1
+	n := int(marks[k])
+	for i := k * thinMark; i < len(text); i++ {
+		if thinned[text[i]] == 0 {
+			continue
+		}
+		if n == thin {
+			return i
+		}
+		n++
+	}
+	return len(text)
 }
 
 // Fields reads the values of one message, each by itself and then known
