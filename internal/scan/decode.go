@@ -92,10 +92,14 @@ func (s *Scanner) wrapped(text []byte, start, end int) int {
 		if next == end || next >= len(text) || runSet[text[next]] == 0 {
 			break
 		}
-		lineStart = next
-		for end = next; end < len(text) && runSet[text[end]] != 0; {
-			end++
+		to := next
+		for to < len(text) && runSet[text[to]] != 0 {
+			to++
 		}
+		if !sameCoding(kindsOf(text[lineStart:end]), kindsOf(text[next:to])) {
+			break
+		}
+		lineStart, end = next, to
 	}
 	return end
 }
@@ -142,12 +146,20 @@ func (s *Scanner) oneRun(v *view, start, end int) { //nolint:gocognit // one con
 	}
 }
 
+// sameCoding reports that a line may go on in the next one: a word behind hex or
+// base32 must not make the whole something else.
+func sameCoding(line, next runKinds) bool {
+	oneCase := line.upper != line.lower && line.digit && !line.other
+	return (!line.hex || next.hex) && (!oneCase || next.upper == line.upper && next.lower == line.lower && !next.other || !next.upper && !next.lower && !next.other)
+}
+
 type runKinds struct{ hex, upper, lower, digit, other bool }
 
 func kindsOf(run []byte) runKinds {
 	k := runKinds{hex: true}
-	for _, c := range run {
+	for i, c := range run {
 		switch {
+		case c == '\n', c == '\r', c == '\\', c == 'n' && i > 0 && run[i-1] == '\\': // between lines, see wrapped
 		case c-'0' < 10:
 			k.digit = true
 		case c-'a' < 26:
