@@ -9,7 +9,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 3s
 
-.PHONY: all build test setup lint race e2e fuzz agents bench schema clean help
+.PHONY: all build test setup lint race e2e fuzz agents clients bench schema clean help
 
 all: build
 
@@ -41,6 +41,12 @@ agents: ## real agents from the npm registry, pinned, without and under guard; n
 	mkdir -p .tools/agents && cp test/agents/package.json test/agents/package-lock.json .tools/agents/
 	cd .tools/agents && npm ci --ignore-scripts --no-audit --no-fund && node node_modules/@anthropic-ai/claude-code/install.cjs
 	SALLYPORT_AGENTS=$(CURDIR)/.tools/agents/node_modules $(GO) test -count=1 -timeout 10m ./test/agents
+
+clients: ## real SDKs from the npm registry and the Go proxy, pinned, without and through the proxy; needs node and npm
+	mkdir -p .tools/clients && cp test/clients/package.json test/clients/package-lock.json .tools/clients/
+	cd .tools/clients && npm ci --ignore-scripts --no-audit --no-fund
+	cd test/clients/gosdk && $(GO) vet . && $(GO) build -o $(CURDIR)/.tools/clients/gosdk .
+	SALLYPORT_CLIENTS=$(CURDIR)/.tools/clients $(GO) test -count=1 -timeout 10m ./test/clients
 
 bench: build ## the table of docs/performance.md
 	$(GO) test -run '^$$' -bench . -benchtime 1s ./bench/...

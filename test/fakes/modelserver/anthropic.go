@@ -116,7 +116,9 @@ func (f anthropic) blocks(r Reply, add func(string, object)) {
 		if sent[i] == 0 {
 			begin(index+i, f.use(calls[i]))
 		}
-		delta(index+i, object{"type": "input_json_delta", "partial_json": pieces[sent[i]]})
+		if calls[i].Args != "" { // else all of it is in the event that begins the block
+			delta(index+i, object{"type": "input_json_delta", "partial_json": pieces[sent[i]]})
+		}
 		if sent[i]++; sent[i] == len(pieces) {
 			end(index + i)
 		}

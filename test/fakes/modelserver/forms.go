@@ -2,6 +2,7 @@ package modelserver
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"encoding/json"
 	"fmt"
@@ -45,7 +46,7 @@ func detect(r *Request) form {
 		r.Form, r.Key = "responses", bearer
 		return responses{}
 	case strings.HasSuffix(r.Path, "/v1/messages"):
-		r.Form, r.Key = "anthropic", r.Header.Get("X-Api-Key")
+		r.Form, r.Key = "anthropic", cmp.Or(r.Header.Get("X-Api-Key"), bearer)
 		return anthropic{}
 	case strings.HasSuffix(r.Path, ":generateContent"), strings.HasSuffix(r.Path, ":streamGenerateContent"):
 		r.Form, r.Key = "gemini", r.Header.Get("X-Goog-Api-Key")
@@ -85,9 +86,8 @@ func frame(events []sse, r Reply) []byte {
 		if r.Comments {
 			fmt.Fprintf(&b, ": keep-alive %d\n\n", i)
 		}
-		if r.Unknown && i > 0 {
-			b.WriteString("id: 7\nretry: 1000\nevent: x.future.event\ndata: {\"type\":\"x.future.event\",\n" +
-				"data: \"tool_calls\":[],\"choices\":[],\"candidates\":[]}\n\n")
+		if i > 0 {
+			b.WriteString(r.Between)
 		}
 		if e.name != "" {
 			fmt.Fprintf(&b, "event: %s\n", e.name)

@@ -98,7 +98,7 @@ type Reply struct {
 	Chunk     int      `json:"chunk,omitempty"`      // bytes per write; 0 = the script's
 	CRLF      bool     `json:"crlf,omitempty"`       // line ends of a stream
 	Comments  bool     `json:"comments,omitempty"`   // comments and pings between events
-	Unknown   bool     `json:"unknown,omitempty"`    // events between that no client knows
+	Between   string   `json:"between,omitempty"`    // between the events of a stream: what keeps it alive, or what nobody knows
 	Gzip      bool     `json:"gzip,omitempty"`       // compress the body, whatever the request accepts
 	Pace      Duration `json:"pace,omitempty"`       // wait before every write
 	CutAfter  int      `json:"cut_after,omitempty"`  // bytes of the body, then the connection is closed
@@ -233,20 +233,7 @@ func (f *Fake) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	r := Request{Method: hr.Method, Path: hr.URL.Path, Query: hr.URL.RawQuery, Header: hr.Header.Clone(), Body: body}
 	form := detect(&r)
 	if form == nil || hr.Method != http.MethodPost {
-		f.mu.Lock()
-		f.others = append(f.others, r)
-		f.mu.Unlock()
-		if r.Header.Get("Upgrade") != "" {
-			// Codex falls back to plain requests.
-			http.Error(w, "modelserver: no WebSocket here", http.StatusUpgradeRequired)
-			return
-		}
-		if v, ok := listing(r.Method, r.Path); ok {
-			w.Header().Set("Content-Type", "application/json")
-			_, _ = w.Write(encode(v))
-			return
-		}
-		http.Error(w, "modelserver: no such path "+hr.URL.Path, http.StatusNotFound)
+		f.other(w, r)
 		return
 	}
 	reply, n, ok := f.next(r)
@@ -286,6 +273,24 @@ func (f *Fake) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		reply.Error = &e
 	}
 	f.answer(w, r, form, reply)
+}
+
+// other answers a request that no reply of the script is for.
+func (f *Fake) other(w http.ResponseWriter, r Request) {
+	f.mu.Lock()
+	f.others = append(f.others, r)
+	f.mu.Unlock()
+	if r.Header.Get("Upgrade") != "" {
+		// Codex falls back to plain requests.
+		http.Error(w, "modelserver: no WebSocket here", http.StatusUpgradeRequired)
+		return
+	}
+	if v, ok := listing(r.Method, r.Path); ok {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(encode(v))
+		return
+	}
+	http.Error(w, "modelserver: no such path "+r.Path, http.StatusNotFound)
 }
 
 func (f *Fake) answer(w http.ResponseWriter, r Request, form form, reply Reply) {
