@@ -147,7 +147,7 @@ func (s *Store) PutStatement(ctx context.Context, d action.Digest, envelope []by
 			d.String(), kind, max(t.tree.clock, s.opt.Now().UnixMicro()), envelope); err != nil {
 			return err
 		}
-		_, err := t.append(entry{kind: "event", digest: &d, row: rowOf(record.Event{
+		_, err := t.append(entry{kind: "event", digest: &d, row: s.rowOf(record.Event{
 			Type: "approval." + kind, Channel: "OPERATOR",
 			Data: map[string]any{"envelope": string(envelope)},
 		})})

@@ -91,22 +91,70 @@ func clip(s string, n int) string {
 	return s[:n]
 }
 
+// maskSlack is how much more than maxString, in bytes, the mask is shown of a
+// string: what would be cut in two is recognised whole.
+const maskSlack = 4 << 10
+
 // trimmer copies values for an event's data: valid UTF-8, strings bounded, and
 // what was cut noted.
-type trimmer struct{ cut map[string]any }
+type trimmer struct {
+	mask func(any) any // Options.Mask, nil for none
+	cut  map[string]any
+}
+
+// limit is the longest string: with a mask, until it was applied.
+func (t *trimmer) limit() int {
+	if t.mask != nil {
+		return maxString + maskSlack
+	}
+	return maxString
+}
 
 func (t *trimmer) text(path, s string) string {
 	if !utf8.ValidString(s) {
 		s = strings.ToValidUTF8(s, "\uFFFD")
 	}
-	if len(s) <= maxString {
+	if len(s) <= t.limit() {
 		return s
 	}
 	if t.cut == nil {
 		t.cut = map[string]any{}
 	}
-	t.cut[path] = len(s)
-	return clip(s, maxString)
+	if _, ok := t.cut[path]; !ok { // the first time it had its true length
+		t.cut[path] = len(s)
+	}
+	return clip(s, t.limit())
+}
+
+// masked applies the mask to all of the data and bounds what it gives. A mask
+// that does not keep the shape leaves nothing but the alert.
+func (t *trimmer) masked(data map[string]any) map[string]any {
+	if t.mask == nil {
+		return data
+	}
+	alert := data["alert"]
+	out, ok := t.mask(data).(map[string]any)
+	t.mask = nil
+	if ok {
+		again := &trimmer{cut: t.cut}
+		bounded := make(map[string]any, len(out))
+		for k, v := range out {
+			k = valid(k)
+			bounded[k] = again.value(k, v, 0)
+		}
+		out, t.cut = bounded, again.cut
+	} else {
+		out = map[string]any{"omitted": "masking did not keep the data's shape"}
+	}
+	out["alert"] = alert
+	return out
+}
+
+// text makes a text fit to be stored outside of an event: masked and bounded.
+func (s *Store) text(name, text string) string {
+	t := &trimmer{mask: s.opt.Mask}
+	out, _ := t.masked(map[string]any{name: t.text(name, text)})[name].(string)
+	return out
 }
 
 func (t *trimmer) value(path string, v any, depth int) any {
@@ -183,6 +231,7 @@ func (t *trimmer) args(a action.Action) map[string]any {
 // than lost, because an event must not fail on its decoration.
 func encode(data map[string]any, t *trimmer, optional ...string) []byte {
 	data["alert"] = validAlert(fmt.Sprint(data["alert"]))
+	data = t.masked(data)
 	if len(t.cut) > 0 {
 		data["truncated"] = t.cut
 	}
@@ -227,9 +276,9 @@ func with(data []byte, fields map[string]any) ([]byte, error) {
 }
 
 // intentData is the data of an intent's event, without the intent's id.
-func intentData(in record.Intent) []byte {
+func (s *Store) intentData(in record.Intent) []byte {
 	a, d := in.Action, in.Decision
-	t := &trimmer{}
+	t := &trimmer{mask: s.opt.Mask}
 	data := map[string]any{
 		"alert": alertOf("none", d.Advice), "kind": string(a.Kind), "target": t.text("target", a.Target),
 		"principal": t.text("principal", a.Principal.String()), "decision": d.Verdict.String(),
@@ -256,6 +305,9 @@ func intentData(in record.Intent) []byte {
 	if in.Reserve.Micros > 0 {
 		data["reserved_micros"] = int64(in.Reserve.Micros)
 	}
+	if in.Reserve.Key != "" {
+		data["key"] = t.text("key", in.Reserve.Key)
+	}
 	if in.Grant != "" {
 		data["grant"] = in.Grant
 	}
@@ -281,8 +333,8 @@ func genAI(data map[string]any, kind action.Kind, target string) {
 }
 
 // outcomeData is the data of an outcome's event, without what the intent knows.
-func outcomeData(out record.Outcome) []byte {
-	t := &trimmer{}
+func (s *Store) outcomeData(out record.Outcome) []byte {
+	t := &trimmer{mask: s.opt.Mask}
 	r := out.Result
 	alert, _ := r.Data["alert"].(string)
 	data := map[string]any{

@@ -23,8 +23,9 @@ func FuzzEventData(f *testing.F) {
 		}}
 		in.Decision.Advice = []record.Finding{{Rule: key, Severity: severity, Confidence: number}}
 		out := record.Outcome{Err: value, Result: record.Result{Output: value, Findings: in.Decision.Advice, Data: map[string]any{key: number, "alert": alert}}}
-		event := rowOf(record.Event{Type: kind, Agent: key, Alert: alert, Data: map[string]any{key: value, "n": number}})
-		for _, b := range [][]byte{intentData(in), outcomeData(out), event.data} {
+		s := &Store{}
+		event := s.rowOf(record.Event{Type: kind, Agent: key, Alert: alert, Data: map[string]any{key: value, "n": number}})
+		for _, b := range [][]byte{s.intentData(in), s.outcomeData(out), event.data} {
 			more, err := with(b, map[string]any{"intent": 1, "target": valid(target)})
 			if err != nil {
 				t.Fatal(err)

@@ -117,7 +117,7 @@ func (s *Store) PutGrant(ctx context.Context, g record.Grant, by string) (string
 
 // note appends an event within a transaction.
 func (t *tx) note(e record.Event) error {
-	_, err := t.append(entry{kind: "event", row: rowOf(e)})
+	_, err := t.append(entry{kind: "event", row: t.s.rowOf(e)})
 	return err
 }
 

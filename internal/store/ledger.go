@@ -146,7 +146,7 @@ const deniedCounter = "!denied"
 func (s *Store) Intend(ctx context.Context, in record.Intent) (record.Receipt, error) {
 	const name = "store.intend"
 	var out record.Receipt
-	data := intentData(in)
+	data := s.intentData(in)
 	err := s.do(ctx, name, func(t *tx) error {
 		var err error
 		if in.Decision.Verdict != record.Allow {
@@ -199,6 +199,9 @@ func (t *tx) intend(in record.Intent, data []byte) (record.Receipt, error) {
 	if err := t.useGrant(in); err != nil {
 		return record.Receipt{}, err
 	}
+	if err := t.keyCounts(in); err != nil {
+		return record.Receipt{}, err
+	}
 	if err := t.reserve(in); err != nil {
 		return record.Receipt{}, err
 	}
@@ -224,8 +227,9 @@ const maxTarget = 4 << 10
 func (t *tx) insert(in record.Intent, data []byte, kind, typ, level, status string, reserved record.Micros) (record.Receipt, error) {
 	a := in.Action
 	opened := max(t.tree.clock, t.s.opt.Now().UnixMicro())
-	res, err := t.exec(`INSERT INTO intents (leaf, owner, opened, agent, session, kind, target, label, account, reserved, status) VALUES (?,?,?,?,?,?,?,?,?,?,?)`,
-		t.tree.size, t.s.owner, opened, a.Agent, a.Session, string(a.Kind), clip(valid(a.Target), maxTarget), in.Decision.ResultLabel.String(), in.Reserve.Account, int64(reserved), status)
+	res, err := t.exec(`INSERT INTO intents (leaf, owner, opened, agent, session, kind, target, label, account, reserved, status, api_key, also) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+		t.tree.size, t.s.owner, opened, a.Agent, a.Session, string(a.Kind), clip(t.s.text("target", a.Target), maxTarget), in.Decision.ResultLabel.String(),
+		in.Reserve.Account, int64(reserved), status, in.Reserve.Key, alsoNames(in.Reserve.Also))
 	if err != nil {
 		return record.Receipt{}, err
 	}
@@ -251,7 +255,7 @@ func (t *tx) refuse(in record.Intent, kind fault.Kind, rule, format string, args
 	in.Decision.Rules = append([]string{rule}, in.Decision.Rules...)
 	in.Decision.Because = f.Public
 	return &refusal{cause: f, record: func(t *tx) error {
-		_, err := t.denied(in, intentData(in))
+		_, err := t.denied(in, t.s.intentData(in))
 		return err
 	}}
 }
@@ -278,46 +282,6 @@ func (t *tx) consume(in record.Intent) error {
 		}
 	}
 	return nil
-}
-
-// reserve holds the most the action can cost.
-func (t *tx) reserve(in record.Intent) error {
-	r := in.Reserve
-	if r.Micros < 0 {
-		return fault.New("store.intend", fault.Internal, "a reservation of %s is negative", in.Action.Kind)
-	}
-	if r.Micros == 0 && r.Limit < 0 && r.Total <= 0 {
-		return nil
-	}
-	var spent, reserved record.Micros
-	err := t.row(`SELECT spent, reserved FROM accounts WHERE account=?`, r.Account).Scan(&spent, &reserved)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return err
-	}
-	if r.Limit >= 0 && !fits(r.Micros, spent, reserved, r.Limit) {
-		return t.refuse(in, fault.Budget, "budget", overBudget+": raise spendLimitDollars or choose a cheaper model", whose(r.Account),
-			r.Limit.Dollars(), spent.Dollars(), reserved.Dollars(), in.Action.Kind, r.Micros.Dollars())
-	}
-	if r.Total > 0 {
-		if err := t.row(`SELECT COALESCE(sum(spent), 0), COALESCE(sum(reserved), 0) FROM accounts`).Scan(&spent, &reserved); err != nil {
-			return err
-		}
-		if !fits(r.Micros, spent, reserved, r.Total) {
-			return t.refuse(in, fault.Budget, "budget.total", overBudget+": raise the limit of all agents together or choose a cheaper model", "all agents together",
-				r.Total.Dollars(), spent.Dollars(), reserved.Dollars(), in.Action.Kind, r.Micros.Dollars())
-		}
-	}
-	_, err = t.exec(`INSERT INTO accounts VALUES (?1, 0, ?2) ON CONFLICT (account) DO UPDATE SET reserved = reserved + ?2`, r.Account, int64(r.Micros))
-	return err
-}
-
-// overBudget tells who may spend what and why it is not enough.
-const overBudget = "%s may spend $%.4f, spent $%.4f so far and holds $%.4f for calls under way, so %s for up to $%.4f does not fit"
-
-// fits reports whether more can be added to what was spent and reserved; it is
-// written so that no sum can overflow.
-func fits(more, spent, reserved, limit record.Micros) bool {
-	return more <= limit && spent <= limit-more && reserved <= limit-more-spent
 }
 
 // fork creates the transcript that an agent.spawn asks for.

@@ -12,6 +12,7 @@ import (
 // is an event of the session, which the agent's loop appends.
 func (s *Store) SaveNote(ctx context.Context, agent, note string, l label.Label) error {
 	const name = "store.saveNote"
+	note = s.text("note", note)
 	err := s.do(ctx, name, func(t *tx) error {
 		_, err := t.exec(`INSERT INTO notes VALUES (?1,?2,?3,?4) ON CONFLICT (agent) DO UPDATE SET note=?2, label=?3, time=?4`,
 			agent, note, l.String(), max(t.tree.clock, s.opt.Now().UnixMicro()))

@@ -182,57 +182,6 @@ func (s *Store) SessionEvents(ctx context.Context, session string) ([]EventRow, 
 	return out, nil
 }
 
-// Groupings of Costs.
-const (
-	ByAgent = "agent"
-	ByModel = "model"
-	ByDay   = "day"
-)
-
-// CostRow is money spent under one key: an agent, a model or a UTC day.
-type CostRow struct {
-	Key   string
-	Calls int
-	Cost  record.Micros
-}
-
-var costQueries = map[string]string{
-	ByAgent: `SELECT agent, count(*), sum(cost) FROM intents WHERE cost > 0 AND settled >= ? GROUP BY 1 ORDER BY 3 DESC`,
-	ByModel: `SELECT target, count(*), sum(cost) FROM intents WHERE cost > 0 AND settled >= ? GROUP BY 1 ORDER BY 3 DESC`,
-	ByDay:   `SELECT date(settled/1000000, 'unixepoch'), count(*), sum(cost) FROM intents WHERE cost > 0 AND settled >= ? GROUP BY 1 ORDER BY 1`,
-}
-
-// Costs sums what was spent since a time.
-func (s *Store) Costs(ctx context.Context, by string, since time.Time) ([]CostRow, error) {
-	const name = "store.costs"
-	query, ok := costQueries[by]
-	if !ok {
-		return nil, fault.New(name, fault.Usage, "costs are grouped by agent, model or day, not by %q", by)
-	}
-	from := int64(0)
-	if !since.IsZero() {
-		from = since.UnixMicro()
-	}
-	var out []CostRow
-	err := s.each(ctx, name, query, []any{from}, func(scan func(...any) error) error {
-		var r CostRow
-		err := scan(&r.Key, &r.Calls, &r.Cost)
-		out = append(out, r)
-		return err
-	})
-	if err != nil {
-		return nil, s.explain(name, err)
-	}
-	return out, nil
-}
-
-// Budget gives what an account has spent and holds for calls under way.
-func (s *Store) Budget(ctx context.Context, account string) (spent, reserved record.Micros, err error) {
-	err = s.each(ctx, "store.budget", `SELECT spent, reserved FROM accounts WHERE account=?`, []any{account},
-		func(scan func(...any) error) error { return scan(&spent, &reserved) })
-	return spent, reserved, err
-}
-
 // AnchorRow is what is known of a place where checkpoints are kept.
 type AnchorRow struct {
 	Name  string

@@ -15,11 +15,11 @@ import (
 
 // Settle records how an intent ended: its outcome and real cost, which may be
 // below or above what was reserved and is recorded as it is; the reservation is
-// released. An outcome released may be settled once more by what the released
+// released, and the cost charged, in every account that it was held in. An outcome released may be settled once more by what the released
 // call came to; anything else settles once, a second time is fault.Conflict.
 func (s *Store) Settle(ctx context.Context, out record.Outcome) error {
 	const name = "store.settle"
-	data := outcomeData(out)
+	data := s.outcomeData(out)
 	err := s.do(ctx, name, func(t *tx) error { return t.settle(out, data) })
 	return s.explain(name, err)
 }
@@ -27,14 +27,14 @@ func (s *Store) Settle(ctx context.Context, out record.Outcome) error {
 type openIntent struct {
 	id, leaf, opened                        int64
 	agent, session, kind, target, acct, lab string
-	status                                  string
+	status, also                            string
 	reserved                                record.Micros
 }
 
-const selectIntent = `SELECT id, leaf, opened, agent, session, kind, target, account, label, status, reserved FROM intents `
+const selectIntent = `SELECT id, leaf, opened, agent, session, kind, target, account, label, status, also, reserved FROM intents `
 
 func (i *openIntent) scan(scan func(...any) error) error {
-	return scan(&i.id, &i.leaf, &i.opened, &i.agent, &i.session, &i.kind, &i.target, &i.acct, &i.lab, &i.status, &i.reserved)
+	return scan(&i.id, &i.leaf, &i.opened, &i.agent, &i.session, &i.kind, &i.target, &i.acct, &i.lab, &i.status, &i.also, &i.reserved)
 }
 
 func (t *tx) settle(out record.Outcome, data []byte) error {
@@ -51,16 +51,13 @@ func (t *tx) settle(out record.Outcome, data []byte) error {
 	if i.status != "open" && !again {
 		return fault.New(name, fault.Conflict, "intent %d was settled before, as %s: an action ends once", i.id, i.status)
 	}
-	cost := max(out.Result.Cost, 0)
+	cost := bounded(out.Result.Cost)
 	held := i.reserved
 	if again {
 		held = 0 // let go when it was released
 	}
-	if cost > 0 || held > 0 {
-		if _, err := t.exec(`INSERT INTO accounts VALUES (?1, ?2, 0) ON CONFLICT (account) DO UPDATE SET spent = spent + ?2, reserved = reserved - ?3`,
-			i.acct, int64(cost), int64(held)); err != nil {
-			return err
-		}
+	if err := t.charge(&i, cost, held); err != nil {
+		return err
 	}
 	fields := map[string]any{"intent": i.id, "kind": i.kind, "target": valid(i.target)}
 	genAI(fields, action.Kind(i.kind), i.target)
@@ -84,8 +81,9 @@ func (t *tx) settle(out record.Outcome, data []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(`UPDATE intents SET status=?, cost=cost+?, settled=?, outcome=? WHERE id=?`,
-		string(out.Status), int64(cost), t.tree.clock, leaf, i.id)
+	u := usageOf(out.Result.Data)
+	_, err = t.exec(`UPDATE intents SET status=?, cost=cost+?, settled=?, outcome=?, input=input+?, output=output+?, cache_read=cache_read+?, cache_write=cache_write+?, reasoning=reasoning+? WHERE id=?`,
+		string(out.Status), int64(cost), t.tree.clock, leaf, u.input, u.output, u.cacheRead, u.cacheWrite, u.reasoning, i.id)
 	return err
 }
 
@@ -126,7 +124,7 @@ func (s *Store) Recover(ctx context.Context) ([]InFlight, error) {
 			if i.reserved > 0 {
 				o.Err += ", so what it had reserved is counted as spent"
 			}
-			if err := t.settle(o, outcomeData(o)); err != nil {
+			if err := t.settle(o, s.outcomeData(o)); err != nil {
 				return err
 			}
 			out = append(out, InFlight{
@@ -185,7 +183,7 @@ func (t *tx) texts(query string, args ...any) ([]string, error) {
 func (s *Store) Append(ctx context.Context, e record.Event) (int64, error) {
 	const name = "store.append"
 	var leaf int64
-	row := rowOf(e)
+	row := s.rowOf(e)
 	err := s.do(ctx, name, func(t *tx) error {
 		var err error
 		leaf, err = t.append(entry{kind: "event", row: row})
@@ -198,8 +196,8 @@ func (s *Store) Append(ctx context.Context, e record.Event) (int64, error) {
 }
 
 // rowOf makes the row of an event; missing channel and level get defaults.
-func rowOf(e record.Event) eventRow {
-	t := &trimmer{}
+func (s *Store) rowOf(e record.Event) eventRow {
+	t := &trimmer{mask: s.opt.Mask}
 	data, _ := t.value("data", e.Data, 0).(map[string]any)
 	if data == nil {
 		data = map[string]any{}

@@ -25,7 +25,7 @@ import (
 var migrations embed.FS
 
 // schemaVersion is the user_version that the newest migration sets.
-const schemaVersion = 1
+const schemaVersion = 2
 
 // busyMillis is how long a lock of a foreign program on the database is waited
 // for; processes of ours take turns before they come to it.
@@ -60,6 +60,11 @@ type Options struct {
 	Instance string           // id of the instance; a database of another one is refused
 	Now      func() time.Time // default time.Now
 	ReadOnly bool             // what Snapshot.ReadOnly says
+	// Mask, if set, takes the data of each event before it is stored and gives it
+	// back with the same shape and types, secrets replaced in strings. It must be
+	// safe for concurrent use. Asks, statements and grants are stored as they are:
+	// people sign them, and rules match them, to the letter.
+	Mask func(v any) any
 	// OnCheckpoint is called after each commit with the newest checkpoint, from
 	// the writer: it must return at once.
 	OnCheckpoint func(size int64, note []byte)
@@ -85,6 +90,7 @@ type Store struct {
 	broken  atomic.Pointer[fault.Error]
 	failed  chan struct{}
 	rstmts  sync.Map // query → *sql.Stmt on read
+	touched sync.Map // key's id → time.Time of its last recorded use
 }
 
 // Open opens or creates the database and starts its writer. It migrates the
