@@ -153,148 +153,6 @@ func sameCoding(line, next runKinds) bool {
 	return (!line.hex || next.hex) && (!oneCase || next.upper == line.upper && next.lower == line.lower && !next.other || !next.upper && !next.lower && !next.other)
 }
 
-type runKinds struct{ hex, upper, lower, digit, other bool }
-
-func kindsOf(run []byte) runKinds {
-	k := runKinds{hex: true}
-	for i, c := range run {
-		switch {
-		case c == '\n', c == '\r', c == '\\', c == 'n' && i > 0 && run[i-1] == '\\': // between lines, see wrapped
-		case c-'0' < 10:
-			k.digit = true
-		case c-'a' < 26:
-			k.lower = true
-			k.hex = k.hex && c <= 'f'
-		case c-'A' < 26:
-			k.upper = true
-			k.hex = k.hex && c <= 'F'
-		case c == '=':
-		default:
-			k.other, k.hex = true, false
-		}
-	}
-	return k
-}
-
-const (
-	hexBits    = 4
-	base32Bits = 5
-	base64Bits = 6
-)
-
-// digitOf gives a character's value in a coding, -1 for none.
-func digitOf(c byte, bits int) int {
-	switch bits {
-	case hexBits:
-		switch {
-		case c-'0' < 10:
-			return int(c - '0')
-		case c|0x20-'a' < 6:
-			return int(c|0x20-'a') + 10
-		}
-	case base32Bits:
-		switch {
-		case c|0x20-'a' < 26:
-			return int(c | 0x20 - 'a')
-		case c-'2' < 6:
-			return int(c-'2') + 26
-		}
-	default:
-		switch {
-		case c-'A' < 26:
-			return int(c - 'A')
-		case c-'a' < 26:
-			return int(c-'a') + 26
-		case c-'0' < 10:
-			return int(c-'0') + 52
-		case c == '+' || c == '-':
-			return 62
-		case c == '/' || c == '_':
-			return 63
-		}
-	}
-	return -1
-}
-
-// decoded reads a run in a coding of so many bits per character.
-func (s *Scanner) decoded(v *view, start, end, bits int, how string) {
-	if start >= end || !s.promising(v.text[start:end], bits) || !s.spend(4*(end-start)) {
-		return
-	}
-	w := s.below(v, how)
-	acc, have, from := 0, 0, 0
-	for i := start; i < end; i++ {
-		d := digitOf(v.text[i], bits)
-		if d < 0 {
-			if c := v.text[i]; c == '\n' || c == '\r' || c == '\\' || c == 'n' && v.text[i-1] == '\\' {
-				continue
-			}
-			break
-		}
-		if have == 0 {
-			from = i
-		}
-		acc = acc<<bits | d
-		if have += bits; have >= 8 {
-			have -= 8
-			w.push(byte(acc>>have), v, from) //nolint:gosec // the low eight bits
-			acc &= 1<<have - 1
-			from = i
-		}
-	}
-	w.end(v, end)
-	s.descend(w)
-}
-
-// promising decodes the first bytes and asks whether they could be text.
-func (s *Scanner) promising(run []byte, bits int) bool {
-	var head [24]byte
-	acc, have, n := 0, 0, 0
-	for _, c := range run {
-		d := digitOf(c, bits)
-		if d < 0 || n == len(head) {
-			break
-		}
-		acc = acc<<bits | d
-		if have += bits; have >= 8 {
-			have -= 8
-			head[n] = byte(acc >> have) //nolint:gosec // the low eight bits
-			n++
-			acc &= 1<<have - 1
-		}
-	}
-	if n < 8 {
-		return false
-	}
-	return readable(head[:n])
-}
-
-// readable reports text, in UTF-8 or 16, or compressed data.
-func readable(b []byte) bool {
-	if len(b) > 3 && b[0] == 0x1f && b[1] == 0x8b && b[2] == 8 {
-		return true
-	}
-	odd, zero := 0, 0
-	for i := 0; i < len(b); {
-		c := b[i]
-		switch {
-		case c == 0:
-			zero++
-		case c >= utf8.RuneSelf:
-			r, n := utf8.DecodeRune(b[i:])
-			if r == utf8.RuneError && len(b)-i >= utf8.UTFMax {
-				odd++
-			}
-			i += n
-			continue
-		case c < ' ' && c != '\n' && c != '\r' && c != '\t' && c != 0x1b:
-			odd++
-		}
-		i++
-	}
-	return odd*8 <= len(b) && (zero == 0 || zero*5 >= len(b)*2)
-}
-
 // below gives the view for a decoding of v.
 func (s *Scanner) below(v *view, how string) *view {
 	w := &s.views[v.depth+1]
@@ -367,15 +225,18 @@ func (s *Scanner) escaped(v *view, mark byte, how string) {
 	}
 	w := s.below(v, how)
 	for i := from; i < to; {
-		c := v.text[i]
-		if c != mark {
-			w.push(c, v, i)
-			i++
+		if v.text[i] != mark {
+			k := bytes.IndexByte(v.text[i:to], mark)
+			if k < 0 {
+				k = to - i
+			}
+			w.take(v, i, i+k)
+			i += k
 			continue
 		}
 		r, n := escape(v.text[i:to], mark)
 		if n == 0 {
-			w.push(c, v, i)
+			w.push(mark, v, i)
 			i++
 			continue
 		}

@@ -26,10 +26,7 @@ func (s *Scanner) markup(v *view, m *markRule, at int) {
 	if i < 0 || !s.spend(300) {
 		return
 	}
-	end := i
-	for end < len(near) && !isOneOf(near[end], " \t\r\n\"'<>)") {
-		end++
-	}
+	end := s.addressEnd(text[:at+len(near)], at+i) - at
 	image := m.image
 	start := at
 	if !image {
@@ -45,16 +42,41 @@ func (s *Scanner) markup(v *view, m *markRule, at int) {
 			}
 		}
 	}
-	if !s.spend(3 * (end - i)) {
+	id := "exfil.link"
+	if image {
+		id = "exfil.image"
+	}
+	if s.reported(v, s.e.fixed(id), start) || !s.spend(3*(end-i)) {
 		return
 	}
 	load := carries(near[i+2 : end])
-	switch {
-	case image && load >= 1:
-		s.emit(v, s.e.fixed("exfil.image"), start, at+end, "")
-	case load >= 2:
-		s.emit(v, s.e.fixed("exfil.link"), start, at+end, "")
+	if load >= 2 || image && load >= 1 {
+		s.emit(v, s.e.fixed(id), start, at+end, "")
 	}
+}
+
+// addressStop are the bytes that end an address.
+var addressStop = func() (t [256]bool) {
+	for _, c := range []byte(" \t\r\n\"'<>)") {
+		t[c] = true
+	}
+	return t
+}()
+
+// addressEnd gives the end of the address that covers a place. What was gone
+// through for an earlier mark of the same view is not gone through again.
+func (s *Scanner) addressEnd(text []byte, at int) int {
+	end := at
+	if s.address[0] <= at && at < s.address[1] {
+		end = min(len(text), s.address[1])
+	} else {
+		s.address[0] = at
+	}
+	for end < len(text) && !addressStop[text[end]] {
+		end++
+	}
+	s.address[1] = end
+	return end
 }
 
 // carries tells whether an address holds data: 2 a lot or a blank to fill in,

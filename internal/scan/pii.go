@@ -8,6 +8,7 @@ import (
 // The constants say of each byte of eight whether it is a digit.
 const (
 	tops     = 0x8080808080808080
+	ones     = 0x0101010101010101
 	zeroes   = 0x3030303030303030
 	overNine = 0x7676767676767676 // lifts 10 and more into the top bit
 )
@@ -215,10 +216,29 @@ var ibanLengths = map[string]int{
 	"TL": 23, "TN": 24, "TR": 26, "UA": 29, "VA": 22, "VG": 24, "XK": 20,
 }
 
+// headsOfEight marks those of eight places where two capitals and two digits
+// stand; it may mark others, whose bytes are not ASCII.
+func headsOfEight(b []byte) uint64 {
+	at := func(i int) uint64 { return binary.LittleEndian.Uint64(b[i : i+8]) }
+	return capitals(at(0)) & capitals(at(1)) & digits(at(2)) & digits(at(3))
+}
+
+// capitals sets the top bit of every byte that is a capital letter.
+func capitals(w uint64) uint64 {
+	x := w &^ tops
+	return (x + (0x80-'A')*ones) &^ (x + (0x7F-'Z')*ones) & tops
+}
+
 // iban tries account numbers that begin shortly before a run of digits.
 func (s *Scanner) iban(v *view, start, end int) {
 	text := v.text
 	for at := max(0, start-34); at <= start && at+4 <= len(text); at++ {
+		for at+11 <= len(text) && at <= start && headsOfEight(text[at:at+11]) == 0 {
+			at += 8
+		}
+		if at > start || at+4 > len(text) {
+			return
+		}
 		if text[at]-'A' > 25 || text[at+1]-'A' > 25 || text[at+2]-'0' > 9 || text[at+3]-'0' > 9 || at > 0 && isAlnum(text[at-1]) && !escapedBefore(text, at) {
 			continue
 		}
@@ -226,21 +246,30 @@ func (s *Scanner) iban(v *view, start, end int) {
 		if want == 0 || !s.spend(64) {
 			continue
 		}
-		var code [34]byte
-		n, i := 0, at
-		for ; i < len(text) && n < want; i++ {
-			if c := text[i]; c-'0' < 10 || c-'A' < 26 {
-				code[n] = c
-				n++
-			} else if c != ' ' || n%4 != 0 {
-				break
-			}
-		}
-		if n == want && i >= min(end, start+2) && (i == len(text) || !isAlnum(text[i])) && mod97(code[:n]) {
+		if i := account(text, at, want); i >= min(end, start+2) {
 			s.emit(v, s.e.fixed("pii.iban"), at, i, "")
 			return
 		}
 	}
+}
+
+// account gives the end of an account number of a length that begins at a
+// place, -1 if there is none.
+func account(text []byte, at, want int) int {
+	var code [34]byte
+	n, i := 0, at
+	for ; i < len(text) && n < want; i++ {
+		if c := text[i]; c-'0' < 10 || c-'A' < 26 {
+			code[n] = c
+			n++
+		} else if c != ' ' || n%4 != 0 {
+			break
+		}
+	}
+	if n != want || i < len(text) && isAlnum(text[i]) || !mod97(code[:n]) {
+		return -1
+	}
+	return i
 }
 
 func mod97(code []byte) bool {

@@ -1,5 +1,7 @@
 package scan
 
+import "slices"
+
 // The windows. A finding belongs to the window in which it begins; left is
 // what a rule may see before it, ahead how far it may reach behind.
 const (
@@ -31,6 +33,7 @@ type Scanner struct {
 	coreA   int // the core, in the view
 	coreB   int
 	steps   int
+	work    int // steps of all windows of the text so far
 	from    int // first finding of this window
 	spent   string
 	last    bool // nothing follows the view
@@ -39,6 +42,7 @@ type Scanner struct {
 	own     []Finding          // of the window, before they are settled
 	fold    []byte             // room for letters and digits alone
 	kept    []int32            // how many of them stand before each 64th byte
+	address [2]int             // a stretch of the view in which no address ends
 }
 
 // NewScanner gives a reader for one text after another.
@@ -55,6 +59,7 @@ func (s *Scanner) reset() {
 	s.res = Result{Findings: s.res.Findings[:0], Unscanned: s.res.Unscanned[:0]}
 	s.buf, s.bufAt, s.next, s.closed, s.run = s.buf[:0], 0, 0, false, -1
 	s.paths = pathCount{first: -1}
+	s.work = 0
 }
 
 // Scan reads a whole text.
@@ -129,6 +134,7 @@ func (s *Scanner) window(text []byte, at int, last bool) {
 	s.coreA = s.next - at
 	s.coreB = min(s.coreA+window, len(text))
 	s.steps = max(floorSteps, s.e.budget*len(text))
+	s.work += s.steps
 	s.from, s.spent = len(s.res.Findings), ""
 	s.nextRun = -1
 	raw := &s.views[0]
@@ -143,6 +149,7 @@ func (s *Scanner) window(text []byte, at int, last bool) {
 		s.res.Unscanned = append(s.res.Unscanned, Gap{at + s.coreA, at + s.coreB, s.spent})
 	}
 	s.next += window
+	s.work -= s.steps
 	s.run = s.nextRun
 }
 
@@ -186,6 +193,20 @@ func (s *Scanner) emit(v *view, rule int32, start, end int, detail string) {
 		}
 	}
 	s.res.Findings = append(s.res.Findings, f)
+}
+
+// reported tells that the latest finding of a rule in this window covers a
+// place of a view, so that another one there would be dropped.
+func (s *Scanner) reported(v *view, rule int32, at int) bool {
+	a, _ := v.span(at, at+1)
+	a += s.at
+	id := s.e.rules[rule].ID
+	for _, f := range slices.Backward(s.res.Findings[s.from:]) {
+		if f.Rule == id {
+			return f.Start <= a && a < f.End
+		}
+	}
+	return false
 }
 
 // settle drops, of two findings of a class that overlap, the vaguer one.

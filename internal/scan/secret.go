@@ -201,7 +201,7 @@ func (s *Scanner) thin(text []byte) []byte {
 	}
 	out, n := s.fold, 0
 	for k := 0; len(text) > 0; k++ {
-		s.kept[k] = int32(n) //nolint:gosec // below the window's size
+		s.kept[k] = int32(n)
 		part := text[:min(thinMark, len(text))]
 		for _, c := range part {
 			t := thinned[c]
