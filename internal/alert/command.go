@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 
 	"sallyport/internal/fault"
+	"sallyport/internal/record"
 )
 
 // Run starts a program with arguments, a clean environment and stdin, waits for
@@ -32,7 +33,7 @@ func NewCommand(name string, argv []string, run Run) (*Command, error) {
 func (c *Command) Name() string { return c.name }
 
 // Send implements Sink.
-func (c *Command) Send(ctx context.Context, a Alert, d Detail) error {
+func (c *Command) Send(ctx context.Context, a record.Alert, d Detail) error {
 	body, err := encodeMessage(a, d)
 	if err != nil {
 		return fault.Wrap("alert.command", fault.Internal, err)

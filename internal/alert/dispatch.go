@@ -11,31 +11,24 @@ import (
 	"time"
 
 	"sallyport/internal/fault"
+	"sallyport/internal/record"
 )
 
-// Delivery is one alert that one sink is owed.
-type Delivery struct {
-	Alert Alert
-	Sink  string
-	Tries int // made so far
-}
-
-// Result is how a try ended.
-type Result struct {
-	Alert Alert
-	Sink  string
-	Tries int       // made so far, this one included
-	Err   error     // nil: delivered
-	Next  time.Time // of the next try; zero: delivered, or given up
-}
-
-// Outbox remembers what is owed, beyond the life of a process.
+// Outbox remembers what is owed, beyond the life of a process; the store is one.
 type Outbox interface {
-	// Due gives deliveries whose time has come, oldest first.
-	Due(ctx context.Context, now time.Time) ([]Delivery, error)
-	// Settle records how tries ended. A delivery that is not settled is due
-	// again, so a crash repeats a message rather than losing it.
-	Settle(ctx context.Context, results []Result) error
+	// Due gives pending deliveries whose time has come, longest waiting first.
+	Due(ctx context.Context, now time.Time) ([]record.Delivery, error)
+	// Alert gives an alert by its id.
+	Alert(ctx context.Context, id string) (record.Alert, error)
+	// Delivered records what came of a try. A delivery that is not recorded is
+	// due again, so a crash repeats a message rather than losing it.
+	Delivered(ctx context.Context, d record.Delivery) error
+}
+
+// owed is a delivery with its alert.
+type owed struct {
+	record.Delivery
+	alert record.Alert
 }
 
 // DispatchOptions tune a Dispatcher; zero fields have defaults.
@@ -103,9 +96,9 @@ func (d *Dispatcher) Round(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	bySink := map[string][]Delivery{}
+	bySink := map[string][]owed{}
 	for _, x := range due {
-		bySink[x.Sink] = append(bySink[x.Sink], x)
+		bySink[x.Sink] = append(bySink[x.Sink], owed{Delivery: x})
 	}
 	for name, list := range bySink {
 		l, ok := d.lanes[name]
@@ -131,68 +124,93 @@ func (d *Dispatcher) Wait() { d.work.Wait() }
 
 // serve delivers to one sink, rule by rule. Of one rule's alerts at most
 // PerMinute are told one by one; a single message stands for the rest of what
-// is due, and what comes later waits for the minute to pass.
-func (d *Dispatcher) serve(ctx context.Context, l *lane, list []Delivery) {
+// is due, and what comes later waits for the minute to pass. A try that finds the
+// sink down counts for everything that is due.
+func (d *Dispatcher) serve(ctx context.Context, l *lane, list []owed) {
 	var rules []string
-	byRule := map[string][]Delivery{}
+	byRule := map[string][]owed{}
 	for _, x := range list {
-		if byRule[x.Alert.Rule] == nil {
-			rules = append(rules, x.Alert.Rule)
-		}
-		byRule[x.Alert.Rule] = append(byRule[x.Alert.Rule], x)
-	}
-	for _, rule := range rules {
-		group := byRule[rule]
-		room := min(d.room(l, rule), len(group))
-		if room <= 0 {
+		a, err := d.box.Alert(ctx, x.Alert)
+		if err != nil {
+			d.opt.Failed(err)
 			continue
 		}
-		for _, x := range group[:room] {
-			d.send(ctx, l, []Delivery{x})
+		if byRule[a.Rule] == nil {
+			rules = append(rules, a.Rule)
 		}
-		if rest := group[room:]; len(rest) > 0 {
-			d.send(ctx, l, rest)
+		byRule[a.Rule] = append(byRule[a.Rule], owed{x.Delivery, a})
+	}
+	for i, rule := range rules {
+		group := byRule[rule]
+		for room := d.room(l, rule); room > 0 && len(group) > 0; room-- {
+			n := 1
+			if room == 1 {
+				n = len(group)
+			}
+			err := d.send(ctx, l, group[:n])
+			group = group[n:]
+			if ctx.Err() != nil {
+				return
+			}
+			if fault.Is(err, fault.Unavailable) {
+				for _, later := range rules[i+1:] {
+					group = append(group, byRule[later]...)
+				}
+				d.settle(ctx, group, err)
+				return
+			}
 		}
 	}
 }
 
-// room tells how many more messages of a rule a sink may get now.
+// room tells how many more messages of a rule a sink may get now, the one that
+// stands for the rest included.
 func (d *Dispatcher) room(l *lane, rule string) int {
 	past := d.opt.Now().Add(-time.Minute)
 	l.sent[rule] = slices.DeleteFunc(l.sent[rule], func(t time.Time) bool { return !t.After(past) })
-	return d.opt.PerMinute - len(l.sent[rule])
+	return d.opt.PerMinute + 1 - len(l.sent[rule])
 }
 
-// send makes one message of a group: its first alert, and more.
-func (d *Dispatcher) send(ctx context.Context, l *lane, group []Delivery) {
+// send makes one message of a group, its first alert and more, and records what
+// came of it.
+func (d *Dispatcher) send(ctx context.Context, l *lane, group []owed) error {
 	if ctx.Err() != nil {
-		return
+		return fault.Wrap("alert.deliver", fault.Unavailable, ctx.Err())
 	}
-	a := group[0].Alert
-	det := Detail{Message: messageID(l.sink.Name(), group), Instance: d.opt.Instance, More: len(group) - 1, Time: d.opt.Now()}
-	for _, x := range group[1:min(len(group), 1+maxIDs)] {
-		det.IDs = append(det.IDs, x.Alert.ID)
+	a := group[0].alert
+	det := Detail{Instance: d.opt.Instance, More: len(group) - 1, Time: d.opt.Now()}
+	ids := make([]string, len(group))
+	for i, x := range group {
+		ids[i] = x.alert.ID
 	}
+	det.Message, det.IDs = messageID(l.sink.Name(), ids), ids[1:min(len(ids), 1+maxIDs)]
 	l.sent[a.Rule] = append(l.sent[a.Rule], det.Time)
 	try, cancel := context.WithTimeout(ctx, d.opt.Timeout)
 	err := l.sink.Send(try, a, det)
 	cancel()
-	if err != nil && ctx.Err() != nil {
-		return // we end; the next process tries again
+	if err == nil || ctx.Err() == nil { // else we end; the next process tries again
+		d.settle(context.WithoutCancel(ctx), group, err)
 	}
-	d.settle(context.WithoutCancel(ctx), group, err)
+	return err
 }
 
-func (d *Dispatcher) settle(ctx context.Context, group []Delivery, err error) {
-	results := make([]Result, len(group))
-	for i, x := range group {
-		results[i] = Result{Alert: x.Alert, Sink: x.Sink, Tries: x.Tries + 1, Err: err}
-		if fault.Is(err, fault.Unavailable) && x.Tries+1 < d.opt.Tries {
-			results[i].Next = d.opt.Now().Add(pause(x.Tries))
+// settle records a try of every delivery in a group.
+func (d *Dispatcher) settle(ctx context.Context, group []owed, err error) {
+	for _, o := range group {
+		x := o.Delivery
+		x.Tries++
+		x.State, x.Error, x.Next = record.DeliveryDone, "", time.Time{}
+		switch {
+		case err == nil:
+		case fault.Is(err, fault.Unavailable) && x.Tries < d.opt.Tries:
+			x.State, x.Error, x.Next = record.DeliveryPending, fault.PublicText(err), d.opt.Now().Add(pause(x.Tries-1))
+		default:
+			x.State, x.Error = record.DeliveryFailed, fault.PublicText(err)
 		}
-	}
-	if err := d.box.Settle(ctx, results); err != nil {
-		d.opt.Failed(err)
+		// Somebody else may have settled it: then there is nothing to record.
+		if err := d.box.Delivered(ctx, x); err != nil && !fault.Is(err, fault.Conflict) {
+			d.opt.Failed(err)
+		}
 	}
 }
 
@@ -206,26 +224,21 @@ func pause(n int) time.Duration {
 }
 
 // messageID names a message by what it says to whom.
-func messageID(sink string, group []Delivery) string {
-	var b strings.Builder
-	b.WriteString(sink)
-	for _, x := range group {
-		b.WriteString("\x00" + x.Alert.ID)
-	}
-	sum := sha256.Sum256([]byte(b.String()))
+func messageID(sink string, ids []string) string {
+	sum := sha256.Sum256([]byte(strings.Join(append([]string{sink}, ids...), "\x00")))
 	return "msg_" + hex.EncodeToString(sum[:12])
 }
 
 // Tell sends one alert to every sink at once, past the outbox: for what cannot
 // be recorded any more. It returns when all have answered or failed.
-func (d *Dispatcher) Tell(ctx context.Context, a Alert) error {
+func (d *Dispatcher) Tell(ctx context.Context, a record.Alert) error {
 	errs := make(chan error, len(d.lanes))
 	for name, l := range d.lanes {
 		go func() {
 			try, cancel := context.WithTimeout(ctx, d.opt.Timeout)
 			defer cancel()
 			now := d.opt.Now()
-			id := messageID(name, []Delivery{{Alert: Alert{ID: a.Rule + now.UTC().Format(time.RFC3339Nano)}}})
+			id := messageID(name, []string{a.Rule, now.UTC().Format(time.RFC3339Nano)})
 			errs <- l.sink.Send(try, a, Detail{Message: id, Instance: d.opt.Instance, Time: now})
 		}()
 	}
@@ -238,7 +251,7 @@ func (d *Dispatcher) Tell(ctx context.Context, a Alert) error {
 
 // Test sends one alert to one sink and gives its error; an unknown name is
 // fault.NotFound.
-func (d *Dispatcher) Test(ctx context.Context, sink string, a Alert) error {
+func (d *Dispatcher) Test(ctx context.Context, sink string, a record.Alert) error {
 	l, ok := d.lanes[sink]
 	if !ok {
 		return fault.New("alert.test", fault.NotFound, "there is no alert sink %q; alerts.sinks in the configuration lists them", sink)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sallyport/internal/fault"
+	"sallyport/internal/record"
 )
 
 // What one rule may remember. Beyond it the subject that was quiet for longest
@@ -98,8 +99,8 @@ func (e *Engine) Dropped() int64 { return e.dropped }
 // Observe takes the next event and gives the alerts it makes, in the order of
 // the rules. Count is how many events an alert adds to those its subject's last
 // one covered.
-func (e *Engine) Observe(ev Event) []Alert {
-	var out []Alert
+func (e *Engine) Observe(ev Event) []record.Alert {
+	var out []record.Alert
 	for _, w := range e.rules {
 		if !w.matches(&ev) {
 			continue
@@ -136,7 +137,7 @@ func (w *watched) remember(subject string, k mark) *memory {
 }
 
 // fire tells whether a subject's newest mark makes an alert.
-func (w *watched) fire(m *memory, ev *Event) (Alert, bool) {
+func (w *watched) fire(m *memory, ev *Event) (record.Alert, bool) {
 	within, fresh, first := 0, 0, ev.ID
 	for _, k := range m.marks {
 		if w.Within == 0 || ev.Time.Sub(k.at) <= w.Within {
@@ -148,10 +149,10 @@ func (w *watched) fire(m *memory, ev *Event) (Alert, bool) {
 		}
 	}
 	if within < w.Count || m.fired.id > 0 && w.Cooldown > 0 && ev.Time.Sub(m.fired.at) < w.Cooldown {
-		return Alert{}, false
+		return record.Alert{}, false
 	}
 	m.fired = mark{ev.ID, ev.Time}
-	return Alert{
+	return record.Alert{
 		Rule: w.Name, Severity: w.Severity, Title: w.title(ev, within), Subject: m.subject, Agent: Plain(ev.Agent, maxText),
 		Session: Plain(ev.Session, maxText), Opened: ev.Time, Updated: ev.Time, Count: max(fresh, 1), FirstEvent: first, LastEvent: ev.ID,
 	}, true

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"sallyport/internal/fault"
+	"sallyport/internal/record"
 )
 
 var epoch = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
@@ -43,6 +44,8 @@ func TestMatches(t *testing.T) {
 		"other type":            {Rule{Event: "exec"}, false},
 		"ending":                {Rule{Event: "*blocked"}, true},
 		"middle":                {Rule{Event: "e*.*ed"}, true},
+		"one of several":        {Rule{Event: "x, exec.*"}, true},
+		"none of several":       {Rule{Event: "x,exec"}, false},
 		"case counts":           {Rule{Event: "*Blocked"}, false},
 		"level at least":        {Rule{Level: "info"}, true},
 		"level same":            {Rule{Level: "warning"}, true},
@@ -70,7 +73,7 @@ func TestMatches(t *testing.T) {
 		}
 	}
 	own := Event{Type: "alert.raised", Alert: "dangerous"}
-	for pattern, want := range map[string]bool{"*": false, "": false, "a*": false, "alert.*": true, "alert.raised": true} {
+	for pattern, want := range map[string]bool{"*": false, "": false, "a*": false, "alert.*": true, "alert.raised": true, "*,x": false, "x,alert.raised": true} {
 		if got := (&Rule{Event: pattern, Alert: "dangerous"}).matches(&own); got != want {
 			t.Errorf("%q matches an event about alerts = %v, want %v", pattern, got, want)
 		}
@@ -142,6 +145,8 @@ func TestShipped(t *testing.T) {
 		ev.Alert, ev.Data = alert, data
 		return ev
 	}
+	failed := with("user_authentication", "none", map[string]any{"source": "key:k1", "success": false})
+	failed.Level = "warning"
 	tests := []struct {
 		rule  string
 		ev    Event
@@ -157,6 +162,7 @@ func TestShipped(t *testing.T) {
 		{"approval", with(EventApprovalWaiting, "none", map[string]any{"ask": "k3x"}), 1, with("approval.ask", "none", nil)},
 		{"log", with(EventLogDamaged, "none", nil), 1, with("log.anchor", "none", nil)},
 		{"authentication", with(EventAuthFailed, "none", nil), 5, with("auth.ok", "none", nil)},
+		{"logins", failed, 5, with("user_authentication", "none", map[string]any{"source": "key:k1", "success": true})},
 		{"sink", with(EventSinkFailed, "none", map[string]any{"sink": "ops"}), 1, with(EventSinkDelivered, "none", nil)},
 	}
 	seen := map[string]bool{}
@@ -256,7 +262,7 @@ func TestReplay(t *testing.T) {
 		list := events(t)
 		cut := rapid.IntRange(0, len(list)-1).Draw(t, "cut")
 		whole, _ := New(rules)
-		var want, got []Alert
+		var want, got []record.Alert
 		for i, ev := range list {
 			if a := whole.Observe(ev); i > cut {
 				want = append(want, a...)

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"sallyport/internal/fault"
+	"sallyport/internal/record"
 )
 
 // Mail sends an alert as a plain e-mail.
@@ -106,7 +107,7 @@ func (m *Mail) Name() string { return m.name }
 
 // Send implements Sink. What the server refuses for good (5xx) is not tried
 // again.
-func (m *Mail) Send(ctx context.Context, a Alert, d Detail) error {
+func (m *Mail) Send(ctx context.Context, a record.Alert, d Detail) error {
 	err := m.send(ctx, a, d)
 	if err == nil || fault.Is(err, fault.Denied) || fault.Is(err, fault.Config) {
 		return err
@@ -121,7 +122,7 @@ func (m *Mail) Send(ctx context.Context, a Alert, d Detail) error {
 	return &fault.Error{Op: "alert.mail", Kind: kind, Public: "the mail server of alert sink " + m.name + " " + text, Err: err}
 }
 
-func (m *Mail) send(ctx context.Context, a Alert, d Detail) (err error) {
+func (m *Mail) send(ctx context.Context, a record.Alert, d Detail) (err error) {
 	conn, err := m.dial(ctx, "tcp", m.server)
 	if err != nil {
 		return err
@@ -176,7 +177,7 @@ func (m *Mail) greet(c *smtp.Client, conf *tls.Config) error {
 	return c.Auth(m.auth)
 }
 
-func (m *Mail) hand(c *smtp.Client, a Alert, d Detail) error {
+func (m *Mail) hand(c *smtp.Client, a record.Alert, d Detail) error {
 	if err := c.Mail(m.from.Address); err != nil {
 		return err
 	}
@@ -201,7 +202,7 @@ func (m *Mail) hand(c *smtp.Client, a Alert, d Detail) error {
 
 // format renders the message; everything variable is bounded, encoded and
 // cannot end a line.
-func (m *Mail) format(a Alert, d Detail) ([]byte, error) {
+func (m *Mail) format(a record.Alert, d Detail) ([]byte, error) {
 	var b bytes.Buffer
 	header := func(name, value string) { fmt.Fprintf(&b, "%s: %s\r\n", name, value) }
 	to := make([]string, len(m.to))

@@ -146,16 +146,21 @@ func TestMail(t *testing.T) {
 		kind   fault.Kind // of the error; Internal: none
 	}{
 		"starttls and login": {
-			post{starttls: true, login: right}, "example.com:587", login,
+			post{starttls: true, login: right},
+			"example.com:587", login,
 			append([]string{"EHLO localhost", "STARTTLS", "tls EHLO localhost", "tls " + auth}, envelope...), fault.Internal,
 		},
 		"tls from the start": {
-			post{implicit: true, login: right}, "example.com:465", login,
+			post{implicit: true, login: right},
+			"example.com:465", login,
 			append([]string{"tls EHLO localhost", "tls " + auth}, envelope...), fault.Internal,
 		},
 		"relay on this machine": {
-			post{}, "127.0.0.1:25", MailOptions{},
-			[]string{"EHLO localhost", "MAIL FROM:<alerts@example.org>", "RCPT TO:<ops@example.org>", "RCPT TO:<root@example.org>", "DATA", "QUIT"}, fault.Internal,
+			post{},
+			"127.0.0.1:25",
+			MailOptions{},
+			[]string{"EHLO localhost", "MAIL FROM:<alerts@example.org>", "RCPT TO:<ops@example.org>", "RCPT TO:<root@example.org>", "DATA", "QUIT"},
+			fault.Internal,
 		},
 		"somebody hides starttls": {post{login: right}, "example.com:587", login, []string{"EHLO localhost"}, fault.Config},
 		"no tls, no login":        {post{}, "example.com:25", MailOptions{}, []string{"EHLO localhost"}, fault.Config},

@@ -60,7 +60,7 @@ func ParseSeverity(s string) (int, error) {
 // Rule says which events make an alert. Zero fields match everything.
 type Rule struct {
 	Name  string // [a-z0-9.-], at most 64 bytes
-	Event string // glob over the event's type, * stands for any characters
+	Event string // globs over the event's type, separated by commas; * stands for any characters
 	Level string // at least this level
 	Alert string // suspicious (and dangerous), or dangerous
 	Agent string // glob over the agent's name
@@ -123,10 +123,7 @@ func (r *Rule) check() error {
 
 // matches reports whether an event meets a rule's conditions.
 func (r *Rule) matches(e *Event) bool {
-	if strings.HasPrefix(e.Type, "alert.") && !strings.HasPrefix(r.Event, "alert.") {
-		return false
-	}
-	if r.Event != "" && !glob(r.Event, e.Type) || r.Agent != "" && !glob(r.Agent, e.Agent) {
+	if !r.hears(e.Type) || r.Agent != "" && !glob(r.Agent, e.Agent) {
 		return false
 	}
 	if r.Level != "" && slices.Index(levels, e.Level) < slices.Index(levels, r.Level) {
@@ -141,6 +138,19 @@ func (r *Rule) matches(e *Event) bool {
 		}
 	}
 	return true
+}
+
+// hears reports whether a rule is about events of a type. What is about alerts
+// must be named as such.
+func (r *Rule) hears(eventType string) bool {
+	own := strings.HasPrefix(eventType, "alert.")
+	for pattern := range strings.SplitSeq(cmp.Or(r.Event, "*"), ",") {
+		pattern = strings.TrimSpace(pattern)
+		if glob(pattern, eventType) && (!own || strings.HasPrefix(pattern, "alert.")) {
+			return true
+		}
+	}
+	return false
 }
 
 // subject says what an alert of the rule is about, "" for rules that count all

@@ -29,7 +29,7 @@ func Shipped() []Rule {
 			Title: "something dangerous was seen at agent {agent}: {type}",
 		},
 		{
-			Name: "denials", Event: "*blocked", Count: 5, Within: 10 * time.Minute, By: []string{"agent"}, Severity: High,
+			Name: "denials", Event: "*.blocked,LLM_call_blocked,MCP_tool_call_blocked", Count: 5, Within: 10 * time.Minute, By: []string{"agent"}, Severity: High,
 			Title: "agent {agent} was denied {count} times within ten minutes",
 		},
 		{
@@ -59,6 +59,10 @@ func Shipped() []Rule {
 		{
 			Name: "authentication", Event: EventAuthFailed, Count: 5, Within: 5 * time.Minute, Severity: High, Cooldown: 5 * time.Minute,
 			Title: "{count} attempts without a valid key within five minutes",
+		},
+		{
+			Name: "logins", Event: "user_authentication", Level: "warning", Count: 5, Within: 5 * time.Minute, By: []string{"source"}, Severity: Medium,
+			Cooldown: 5 * time.Minute, Title: "{count} failed logins within five minutes at {source}",
 		},
 		{
 			Name: "sink", Event: EventSinkFailed, By: []string{"sink"}, Severity: High,

@@ -8,6 +8,8 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"sallyport/internal/record"
 )
 
 // Detail is what a message says beside its alert.
@@ -27,7 +29,7 @@ type Sink interface {
 	Name() string
 	// Send tells one alert. An error of kind fault.Unavailable may be tried
 	// again; any other kind says that trying again is no use.
-	Send(ctx context.Context, a Alert, d Detail) error
+	Send(ctx context.Context, a record.Alert, d Detail) error
 }
 
 // Dial connects to an address; app gives one that decides where to.
@@ -56,7 +58,7 @@ type Message struct {
 	Show     string    `json:"show"` // the command that shows everything
 }
 
-func messageOf(a Alert, d Detail) Message {
+func messageOf(a record.Alert, d Detail) Message {
 	return Message{
 		Message: d.Message, Instance: d.Instance, Time: d.Time.UTC(), ID: a.ID, Rule: a.Rule, Severity: SeverityName(a.Severity), State: a.State,
 		Title: a.Title, Subject: a.Subject, Agent: a.Agent, Session: a.Session, Opened: a.Opened.UTC(), Updated: a.Updated.UTC(),
@@ -64,7 +66,7 @@ func messageOf(a Alert, d Detail) Message {
 	}
 }
 
-func encodeMessage(a Alert, d Detail) ([]byte, error) {
+func encodeMessage(a record.Alert, d Detail) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
@@ -75,7 +77,7 @@ func encodeMessage(a Alert, d Detail) ([]byte, error) {
 }
 
 // line is an alert as one line for people.
-func line(a Alert, d Detail) string {
+func line(a record.Alert, d Detail) string {
 	s := fmt.Sprintf("[%s] %s", SeverityName(a.Severity), a.Title)
 	if a.Count > 1 {
 		s += fmt.Sprintf(" (%d events)", a.Count)
@@ -87,7 +89,7 @@ func line(a Alert, d Detail) string {
 }
 
 // show names the next command.
-func show(a Alert) string {
+func show(a record.Alert) string {
 	if a.ID == "" {
 		return "sallyport alerts"
 	}
@@ -95,7 +97,7 @@ func show(a Alert) string {
 }
 
 // text is an alert in several lines for people.
-func text(a Alert, d Detail) string {
+func text(a record.Alert, d Detail) string {
 	var b strings.Builder
 	row := func(name, value string) {
 		if value = Plain(value, 1024); value != "" {

@@ -26,9 +26,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sallyport/internal/fault"
+	"sallyport/internal/record"
 )
 
-var sample = Alert{
+var sample = record.Alert{
 	ID: "k3x9", Rule: "denials", Severity: High, State: "open", Title: `agent "sa]rah\" was denied 5 times`, Subject: "agent=sarah", Agent: "sarah",
 	Session: "s1", Opened: epoch, Updated: epoch, Count: 5, FirstEvent: 1, LastEvent: 9,
 }
@@ -203,7 +204,7 @@ func check5424(t *testing.T, s string) {
 }
 
 // awkward has what structured data must escape.
-func awkward() Alert {
+func awkward() record.Alert {
 	a := sample
 	a.Subject = `a"b\c]d`
 	return a
@@ -334,7 +335,7 @@ func FuzzSyslog(f *testing.F) {
 	f.Add("\r\n<0>1 fake", "\x00", "r r", uint8(0))
 	s := &Syslog{host: "h", facility: 16}
 	f.Fuzz(func(t *testing.T, title, subject, rule string, severity uint8) {
-		a := Alert{ID: subject, Rule: rule, Title: title, Subject: subject, Severity: int(severity)}
+		a := record.Alert{ID: subject, Rule: rule, Title: title, Subject: subject, Severity: int(severity)}
 		out := s.format(a, detail, maxDatagram)
 		if _, _, _, _, err := parse5424(out); err != nil || len(out) > maxDatagram || strings.ContainsAny(out, "\r\n\x00") {
 			t.Errorf("%q: %v", out, err)
@@ -410,7 +411,7 @@ func FuzzMail(f *testing.F) {
 	}
 	f.Add("t\r\nBcc: x", "s")
 	f.Fuzz(func(t *testing.T, title, subject string) {
-		b, err := m.format(Alert{Title: title, Subject: subject, ID: subject}, detail)
+		b, err := m.format(record.Alert{Title: title, Subject: subject, ID: subject}, detail)
 		if err != nil {
 			t.Fatal(err)
 		}

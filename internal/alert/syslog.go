@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"sallyport/internal/fault"
+	"sallyport/internal/record"
 )
 
 // Syslog sends RFC 5424 messages: datagrams over udp and unix, octet-counted
@@ -85,7 +86,7 @@ func NewSyslog(name string, o SyslogOptions) (*Syslog, error) {
 func (s *Syslog) Name() string { return s.name }
 
 // Send implements Sink. Over udp nobody says whether a message arrived.
-func (s *Syslog) Send(ctx context.Context, a Alert, d Detail) error {
+func (s *Syslog) Send(ctx context.Context, a record.Alert, d Detail) error {
 	conn, stream, err := s.connect(ctx)
 	if err == nil {
 		err = s.write(ctx, conn, stream, a, d)
@@ -119,7 +120,7 @@ func (s *Syslog) connect(ctx context.Context) (conn net.Conn, stream bool, err e
 	return t, true, nil
 }
 
-func (s *Syslog) write(ctx context.Context, conn net.Conn, stream bool, a Alert, d Detail) error {
+func (s *Syslog) write(ctx context.Context, conn net.Conn, stream bool, a record.Alert, d Detail) error {
 	defer conn.Close() //nolint:errcheck // what counts was written and answered
 	if end, ok := ctx.Deadline(); ok {
 		if err := conn.SetDeadline(end); err != nil {
@@ -163,7 +164,7 @@ func syslogSeverity(n int) int { return 7 - min(max(n, Info), Critical) }
 const enterprise = "32473"
 
 // format renders a message of at most limit bytes.
-func (s *Syslog) format(a Alert, d Detail, limit int) string {
+func (s *Syslog) format(a record.Alert, d Detail, limit int) string {
 	head := fmt.Sprintf("<%d>1 %s %s sallyport %d %s ", s.facility*8+syslogSeverity(a.Severity),
 		d.Time.UTC().Format("2006-01-02T15:04:05.000000Z07:00"), token(s.host, 255), os.Getpid(), token(a.Rule, 32))
 	var sd strings.Builder

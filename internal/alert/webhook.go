@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"sallyport/internal/fault"
+	"sallyport/internal/record"
 )
 
 // Doer performs requests: an http.Client that connects only where app says.
@@ -59,7 +60,7 @@ func NewWebhook(name, rawURL, secret string, do Doer) (*Webhook, error) {
 func (w *Webhook) Name() string { return w.name }
 
 // Send implements Sink.
-func (w *Webhook) Send(ctx context.Context, a Alert, d Detail) error {
+func (w *Webhook) Send(ctx context.Context, a record.Alert, d Detail) error {
 	const op = "alert.webhook"
 	body, err := encodeMessage(a, d)
 	if err != nil {
