@@ -1,9 +1,6 @@
 package stream
 
 import (
-	"strconv"
-	"strings"
-
 	"sallyport/internal/llmproxy/wire"
 )
 
@@ -41,7 +38,7 @@ const (
 var deltaTexts = [...]string{"content", "refusal", "reasoning_content", "reasoning"}
 
 func (s *chat) read(e *event) error {
-	if s.Machine.done(e) {
+	if s.isEnd(e) {
 		s.marked, s.ended = true, true
 		return s.finishAll()
 	}
@@ -68,9 +65,10 @@ func (s *chat) read(e *event) error {
 		}
 		return s.sayAll(0)
 	}
-	e.ahead = s.heldText == 0
-	before := s.sum.TextBytes
+	before, ahead := s.sum.TextBytes, s.heldText == 0
+	e.ahead = true
 	err := d.each(list, func(i int) error { return s.choice(e, i) })
+	e.ahead = e.ahead && ahead && s.sum.TextBytes > before
 	// Text must not overtake text that is held together with a call.
 	if e.text = s.sum.TextBytes > before && !e.ready(); e.text {
 		s.heldText++
@@ -158,12 +156,48 @@ func (s *chat) choice(e *event, i int) error {
 
 func (s *chat) delta(e *event, c *choice, delta int) error {
 	d := &s.doc
+	if err := s.texts(e, c, delta); err != nil {
+		return err
+	}
+	if list := d.get(delta, "tool_calls"); !d.empty(list) {
+		d.taken(list)
+		if d.tape[list].kind != array {
+			return refuse("event", "the tool calls of the reply are no list")
+		}
+		position := int64(-1)
+		err := d.each(list, func(i int) error {
+			position++
+			return s.entry(e, c, i, position)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	f := d.get(delta, "function_call")
+	if d.empty(f) {
+		return nil
+	}
+	d.taken(f)
+	call := c.slots[slotFunction]
+	if call == nil {
+		var err error
+		if call, err = s.add(c, slotFunction, "function", ""); err != nil {
+			return err
+		}
+	}
+	e.calls = append(e.calls, call)
+	return s.fill(call, f, "arguments")
+}
+
+// texts takes the texts of a delta.
+func (s *chat) texts(e *event, c *choice, delta int) error {
+	d := &s.doc
 	for _, name := range deltaTexts {
 		t := d.get(delta, name)
 		if d.empty(t) {
 			continue
 		}
-		if s.o.TextIsCall && name != "reasoning_content" && name != "reasoning" {
+		if s.o.TextIsCall && executed(name) {
 			if err := s.textCall(e, c, t); err != nil {
 				return err
 			}
@@ -181,34 +215,11 @@ func (s *chat) delta(e *event, c *choice, delta int) error {
 			}
 		}
 	}
-	if list := d.get(delta, "tool_calls"); !d.empty(list) {
-		d.taken(list)
-		if d.tape[list].kind != array {
-			return refuse("event", "the tool calls of the reply are no list")
-		}
-		position := int64(0)
-		err := d.each(list, func(i int) error {
-			position++
-			return s.entry(e, c, i, position-1)
-		})
-		if err != nil {
-			return err
-		}
-	}
-	if f := d.get(delta, "function_call"); !d.empty(f) {
-		d.taken(f)
-		call := c.slots[slotFunction]
-		if call == nil {
-			var err error
-			if call, err = s.add(c, slotFunction, "function", ""); err != nil {
-				return err
-			}
-		}
-		e.calls = append(e.calls, call)
-		return s.fill(call, f, "arguments")
-	}
 	return nil
 }
+
+// executed tells which texts a client that executes text would execute.
+func executed(name string) bool { return name == "content" || name == "refusal" }
 
 // textCall adds text that the client would execute.
 func (s *chat) textCall(e *event, c *choice, t int) error {
@@ -357,191 +368,4 @@ func (s *chat) end() (bool, error) {
 		}
 	}
 	return !s.failed && (s.marked || len(s.choices) > 0), nil
-}
-
-func (s *chat) pass(e *event) error {
-	if e.text {
-		e.text = false
-		s.heldText--
-	}
-	if s.Machine.done(e) {
-		s.put(e.raw)
-		return nil
-	}
-	if len(e.calls) == 0 && !e.look {
-		s.put(e.raw)
-		return nil
-	}
-	d := &s.doc
-	keep, k := len(e.calls) == 0, 0
-	if list := d.get(0, "choices"); list != 0 {
-		_ = d.each(list, func(i int) error {
-			kept := s.rewrite(e, i, &k)
-			keep = keep || kept
-			return nil
-		})
-	}
-	if u := d.get(0, "usage"); !d.null(u) && s.o.StripUsage {
-		if d.empty(d.get(0, "choices")) && d.get(0, "error") == 0 {
-			keep = false
-		}
-		s.remove(0, u)
-	}
-	if !keep {
-		s.edits = s.edits[:0]
-		return nil
-	}
-	s.edited(e)
-	return nil
-}
-
-// rewrite notes what of a choice is replaced; it tells whether the choice still
-// says something.
-func (s *chat) rewrite(e *event, i int, k *int) (keep bool) {
-	d := &s.doc
-	c, err := s.of(i)
-	if err != nil {
-		return false
-	}
-	delta := d.get(i, "delta")
-	notice := ""
-	if delta != 0 && len(e.calls) > 0 {
-		notice, keep = s.parts(e, c, delta, k)
-	}
-	if f := d.get(i, "finish_reason"); !d.null(f) {
-		keep = true
-		if c.replaced > 0 && c.released == 0 && (d.is(f, "tool_calls") || d.is(f, "function_call")) {
-			s.value(f, `"stop"`)
-			s.sum.Stop = "stop"
-		}
-	}
-	return keep || notice != "" || len(e.calls) == 0
-}
-
-// parts rewrites the members of a delta that hold calls.
-func (s *chat) parts(e *event, c *choice, delta int, k *int) (notice string, keep bool) {
-	d := &s.doc
-	next := func() *call {
-		*k++
-		return e.calls[*k-1]
-	}
-	tell := func(call *call) {
-		if call.state != replaced || call.told {
-			return
-		}
-		call.told = true
-		if c.text || notice != "" {
-			notice += "\n"
-		}
-		notice += call.notice
-	}
-	content, textGone := d.get(delta, "content"), false
-	for _, name := range deltaTexts {
-		t := d.get(delta, name)
-		if d.empty(t) {
-			continue
-		}
-		if !s.o.TextIsCall || name == "reasoning_content" || name == "reasoning" {
-			keep = true
-			continue
-		}
-		call := next()
-		tell(call)
-		if call.state == released {
-			keep = true
-		} else if t == content {
-			textGone = true
-		} else {
-			s.value(t, `""`)
-		}
-	}
-	gone := 0 // a member that goes
-	if list := d.get(delta, "tool_calls"); !d.empty(list) {
-		if s.entries(list, next, tell) {
-			keep = true
-		} else {
-			gone = list
-		}
-	}
-	if f := d.get(delta, "function_call"); !d.empty(f) {
-		call := next()
-		tell(call)
-		if call.state == released {
-			keep = true
-		} else if gone == 0 {
-			gone = f
-		} else {
-			s.value(f, "null")
-		}
-	}
-	s.notice(delta, content, gone, notice, textGone)
-	c.text = c.text || notice != ""
-	return notice, keep
-}
-
-// notice puts the notice where the text of a delta stands, and takes the member
-// gone out.
-func (s *chat) notice(delta, content, gone int, notice string, textGone bool) {
-	d := &s.doc
-	switch {
-	case textGone:
-		s.value(content, quote(notice))
-	case notice == "":
-	case content == 0 && gone != 0:
-		s.change(d.tape[gone].k0-1, d.tape[gone].v1, `"content":`+quote(notice))
-		return
-	case content == 0:
-		s.change(d.tape[delta].v1-1, d.tape[delta].v1-1, `,"content":`+quote(notice))
-	case d.tape[content].kind == str && !d.empty(content):
-		q := quote("\n" + strings.TrimPrefix(notice, "\n"))
-		s.change(d.tape[content].v1-1, d.tape[content].v1, q[1:])
-	default:
-		s.value(content, quote(notice))
-	}
-	if gone != 0 {
-		s.remove(delta, gone)
-	}
-}
-
-// entries rewrites a list of calls: those that are released get the indexes that
-// the client counts, the others go. It tells whether one is left.
-func (s *chat) entries(list int, next func() *call, tell func(*call)) bool {
-	d := &s.doc
-	var b strings.Builder
-	same, left := true, 0
-	_ = d.each(list, func(i int) error {
-		call := next()
-		tell(call)
-		if call.state != released {
-			same = false
-			return nil
-		}
-		raw := d.raw(i)
-		if left++; left > 1 {
-			b.WriteByte(',')
-		}
-		base, n := int(d.tape[i].v0), d.get(i, "index")
-		want := strconv.Itoa(call.out)
-		switch {
-		case n == 0:
-			same = false
-			b.WriteString(`{"index":` + want)
-			if len(raw) > 2 && !d.empty(i) {
-				b.WriteByte(',')
-			}
-			b.Write(raw[1:])
-		case string(d.raw(n)) != want:
-			same = false
-			b.Write(raw[:int(d.tape[n].v0)-base])
-			b.WriteString(want)
-			b.Write(raw[int(d.tape[n].v1)-base:])
-		default:
-			b.Write(raw)
-		}
-		return nil
-	})
-	if left > 0 && !same {
-		s.value(list, "["+b.String()+"]")
-	}
-	return left > 0
 }

@@ -1,6 +1,9 @@
 package stream
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // maxComment bounds a comment line that is passed on.
 const maxComment = 1024
@@ -143,54 +146,66 @@ func (f *framer) cut(raw []byte) event {
 		}
 		return event{raw: raw, d0: f.elem, d1: len(raw), data: true}
 	}
-	e := event{raw: raw}
-	var joined []byte
-	plain, names, datas, lf := true, 0, 0, -1
+	l := lines{e: event{raw: raw}, plain: true}
+	lf := -1
 	for p := 0; p < len(raw); {
 		end, next := lineEnd(raw, p, &lf)
-		plain = plain && (raw[next-1] == '\n')
 		line, at := raw[p:end], p
 		if first && p == 0 && bytes.HasPrefix(line, bom) {
 			line, at = line[len(bom):], len(bom)
 		}
+		l.plain = l.plain && raw[next-1] == '\n'
+		l.take(line, at)
 		p = next
-		field, value, colon := bytes.Cut(line, []byte{':'})
-		if len(value) > 0 && value[0] == ' ' {
-			value = value[1:]
-		}
-		switch {
-		case string(field) == "data":
-			if datas++; datas > 1 {
-				joined = append(append(joined, '\n'), value...)
-				continue
-			}
-			joined = value[:len(value):len(value)]
-			e.d0, e.d1, e.data = at+len(line)-len(value), at+len(line), true
-		case string(field) == "event" && printable(value):
-			names++
-			e.name = string(value)
-		case len(field) == 0 && colon:
-			plain = plain && len(line) <= maxComment && printable(line)
-		case string(field) == "id" || string(field) == "retry":
-			plain = plain && printable(value)
-		default:
-			plain = plain && len(line) == 0
-		}
 	}
-	if plain && datas < 2 && names < 2 {
-		return e
+	switch {
+	case l.plain && l.datas < 2 && l.names < 2:
+		return l.e
+	case l.datas == 0:
+		return event{} // nothing is left of it
 	}
-	return rewritten(e.name, joined, e.data)
+	return rewritten(l.kept, l.e.name, l.joined)
 }
 
-// rewritten writes an event anew; without data nothing is left of it.
-func rewritten(name string, data []byte, some bool) event {
-	e := event{name: name, data: some}
-	if !some {
-		return e
+// lines collects what the lines of an event say.
+type lines struct {
+	e            event
+	joined, kept []byte
+	plain        bool // every reader sees the same lines
+	names, datas int
+}
+
+// take reads one line, which is at that place in the event.
+func (l *lines) take(line []byte, at int) {
+	field, value, colon := bytes.Cut(line, []byte{':'})
+	if len(value) > 0 && value[0] == ' ' {
+		value = value[1:]
 	}
+	switch f := string(field); {
+	case f == "data" && l.datas == 0:
+		l.datas++
+		l.joined = slices.Clip(value)
+		l.e.d0, l.e.d1, l.e.data = at+len(line)-len(value), at+len(line), true
+	case f == "data":
+		l.datas++
+		l.joined = append(append(l.joined, '\n'), value...)
+	case f == "event" && printable(value):
+		l.names++
+		l.e.name = string(value)
+	case f == "" && colon:
+		l.plain = l.plain && len(line) <= maxComment && printable(line)
+	case (f == "id" || f == "retry") && printable(value):
+		l.kept = append(append(l.kept, line...), '\n')
+	default:
+		l.plain = l.plain && len(line) == 0
+	}
+}
+
+// rewritten writes an event anew: lines that are kept, its name, its data.
+func rewritten(kept []byte, name string, data []byte) event {
+	e := event{name: name, data: true, raw: append([]byte(nil), kept...)}
 	if name != "" {
-		e.raw = append(append([]byte("event: "), name...), '\n')
+		e.raw = append(append(append(e.raw, "event: "...), name...), '\n')
 	}
 	e.raw = append(e.raw, "data: "...)
 	e.d0 = len(e.raw)

@@ -3,7 +3,6 @@ package stream
 import (
 	"fmt"
 	"strings"
-
 )
 
 // messages is the Anthropic form: blocks of content, each with an index, a
@@ -11,8 +10,8 @@ import (
 type messages struct {
 	*Machine
 	begun, stopped bool
-	last  int64            // the highest index of a block
-	blocks map[int64]*block // those that were not stopped
+	last           int64            // the highest index of a block
+	blocks         map[int64]*block // those that were not stopped
 }
 
 // block is an open block; call is nil for one that is passed on.
@@ -297,4 +296,3 @@ func (s *messages) pass(e *event) error {
 func (s *messages) end() (bool, error) { return s.stopped && len(s.blocks) == 0, nil }
 
 var _ form = (*messages)(nil)
-

@@ -15,6 +15,7 @@ package stream
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -219,8 +220,8 @@ func (m *Machine) close() error {
 	// A last event whose blank line is missing is dispatched by some clients. If
 	// it is no whole event, the reply was cut in it.
 	if rest := m.f.buf; len(rest) > 0 && !m.f.array {
-		e := m.f.cut(append(rest[:len(rest):len(rest)], "\n\n"...))
-		if e.data && m.doc.parse(e.raw[e.d0:e.d1]) || m.done(&e) {
+		e := m.f.cut(append(slices.Clip(rest), "\n\n"...))
+		if e.data && m.doc.parse(e.raw[e.d0:e.d1]) || m.isEnd(&e) {
 			if err := m.event(e); err != nil {
 				return err
 			}
@@ -323,7 +324,7 @@ func (m *Machine) event(e event) error {
 	case !e.data:
 		m.put(e.raw) // comments and the like belong to nothing
 		return nil
-	case m.done(&e):
+	case m.isEnd(&e):
 		if err := m.api.read(&e); err != nil {
 			return err
 		}
@@ -333,7 +334,7 @@ func (m *Machine) event(e event) error {
 		return refuse("json", "an event of the reply is not the strict JSON that every reader understands alike")
 	}
 	if m.doc.breaks {
-		e = rewritten(e.name, escapeBreaks(e.raw[e.d0:e.d1]), true)
+		e = rewritten(nil, e.name, escapeBreaks(e.raw[e.d0:e.d1]))
 		m.doc.parse(e.raw[e.d0:e.d1])
 	}
 	if err := m.api.read(&e); err != nil {
@@ -348,8 +349,8 @@ func (m *Machine) event(e event) error {
 	return m.place(&e)
 }
 
-// done tells whether e is Chat's end mark.
-func (m *Machine) done(e *event) bool {
+// isEnd tells whether e is Chat's end mark.
+func (m *Machine) isEnd(e *event) bool {
 	return m.o.API == wire.Chat && e.data && strings.TrimSpace(string(e.raw[e.d0:min(e.d1, e.d0+16)])) == "[DONE]"
 }
 
@@ -382,7 +383,7 @@ func (m *Machine) drain() error {
 	n := 0
 	for ; n < len(m.queue) && m.queue[n].ready(); n++ {
 		e := &m.queue[n]
-		if e.data && !m.done(e) {
+		if e.data && !m.isEnd(e) {
 			m.doc.parse(e.raw[e.d0:e.d1])
 		}
 		if err := m.api.pass(e); err != nil {
