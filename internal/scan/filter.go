@@ -3,7 +3,6 @@ package scan
 import (
 	"cmp"
 	"encoding/binary"
-	"math/bits"
 	"slices"
 	"strings"
 )
@@ -26,7 +25,7 @@ type filter struct {
 
 const (
 	hashBits = 20
-	headBits = 14
+	headBits = 16
 	hashMul  = 0x9E3779B1
 	foldMask = 0x5F5F5F5F // without the bit of case and the highest: 64 values a byte
 	stretch  = 4096       // bytes between two looks at what was noted
@@ -236,11 +235,13 @@ const frequent = "theingionandentfortioereherateverterthaatihatershisresillareco
 func (f *filter) scan(text []byte, hit func(lit int32, at int) bool) {
 	n := len(text)
 	at := 0
+	var noted notes
 	for at+10 <= n {
-		var blocks [stretch / 8]uint16
 		end := min(n-2, at+stretch)
-		for _, b := range blocks[:f.sieve(text[at:end+2], &blocks)] {
-			if !f.block(text, at+8*int(b), hit) {
+		part := text[at : end+2]
+		for _, k := range noted.places[:f.places(part, &noted, f.sieve(part, &noted))] {
+			k := at + int(k)
+			if h := hash4(binary.LittleEndian.Uint32(text[k:])); !f.check(text, k, h, hit) {
 				return
 			}
 		}
@@ -249,7 +250,7 @@ func (f *filter) scan(text []byte, hit func(lit int32, at int) bool) {
 	for ; at+1 < n; at += 2 { // the rest, as if zero bytes followed
 		var four [4]byte
 		copy(four[:], text[at:])
-		if h := hash4(binary.LittleEndian.Uint32(four[:])); f.bits[h>>5]>>(h&31)&1 != 0 && !f.check(text, at, h, hit) {
+		if h := hash4(binary.LittleEndian.Uint32(four[:])); f.bit(h) != 0 && !f.check(text, at, h, hit) {
 			return
 		}
 	}
@@ -258,9 +259,20 @@ func (f *filter) scan(text []byte, hit func(lit int32, at int) bool) {
 	}
 }
 
+// notes is where a stretch has to be looked at: blocks of eight bytes, and the
+// places in them.
+type notes struct {
+	blocks [stretch / 8]uint16
+	places [stretch / 2]uint16
+}
+
+// bit is 1 if four bytes of a literal may have a hash.
+func (f *filter) bit(h uint32) uint32 { return f.bits[h>>5] >> (h & 31) & 1 }
+
 // sieve notes the blocks of eight bytes in which a literal's four may begin,
 // and says how many. The last two bytes of the text belong to the block before.
-func (f *filter) sieve(text []byte, blocks *[stretch / 8]uint16) (n int) {
+func (f *filter) sieve(text []byte, noted *notes) (n int) {
+	blocks := &noted.blocks
 	for i := 0; len(text) >= 10; i++ {
 		w := binary.LittleEndian.Uint64(text) & (foldMask<<32 | foldMask)
 		t := binary.LittleEndian.Uint32(text[6:10]) & foldMask
@@ -276,18 +288,24 @@ func (f *filter) sieve(text []byte, blocks *[stretch / 8]uint16) (n int) {
 	return n
 }
 
-// block looks at the four places of a block again.
-func (f *filter) block(text []byte, at int, hit func(lit int32, at int) bool) bool {
-	w := binary.LittleEndian.Uint64(text[at:])
-	h := [4]uint32{hash4(uint32(w)), hash4(uint32(w >> 16)), hash4(uint32(w >> 32)), hash4(binary.LittleEndian.Uint32(text[at+6:]))} //nolint:gosec // four bytes of eight
-	m := f.bits[h[0]>>5]>>(h[0]&31)&1 | f.bits[h[1]>>5]>>(h[1]&31)&1<<1 | f.bits[h[2]>>5]>>(h[2]&31)&1<<2 | f.bits[h[3]>>5]>>(h[3]&31)&1<<3
-	for ; m != 0; m &= m - 1 {
-		k := bits.TrailingZeros32(m) & 3
-		if !f.check(text, at+2*k, h[k], hit) {
-			return false
-		}
+// places looks at the four places of each of n blocks, notes those that matter
+// and says how many.
+func (f *filter) places(text []byte, noted *notes, n int) (m int) {
+	places := &noted.places
+	note := func(at int, four uint32) {
+		places[m&(len(places)-1)] = uint16(at) //nolint:gosec // below the stretch
+		m += int(f.bit(hash4(four)))
 	}
-	return true
+	for _, b := range noted.blocks[:n] {
+		at := 8 * int(b)
+		part := text[at : at+10 : at+10]
+		w := binary.LittleEndian.Uint64(part)
+		note(at, uint32(w))       //nolint:gosec // four bytes of eight
+		note(at+2, uint32(w>>16)) //nolint:gosec // four bytes of eight
+		note(at+4, uint32(w>>32))
+		note(at+6, binary.LittleEndian.Uint32(part[6:]))
+	}
+	return m
 }
 
 // check asks the literals that have four such bytes.
