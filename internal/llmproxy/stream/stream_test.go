@@ -104,7 +104,11 @@ type client struct {
 	kinds map[string]string
 }
 
-func read(t testing.TB, form, out string) *client {
+func read(t interface {
+	Helper()
+	Fatalf(string, ...any)
+}, form, out string,
+) *client {
 	t.Helper()
 	c := &client{form: form, slots: map[string]*seenCall{}, kinds: map[string]string{}}
 	if form == "gemini.array" {
