@@ -4,7 +4,7 @@
 
 const numbers = (names) => Object.fromEntries(Object.entries(names).map(([k, v]) => [k, v ?? 0]));
 
-export function chat(require, { base, key, tool, run, stream }) {
+export function chat(require, { base, key, tool, run, stream, bare }) {
   const { OpenAI } = require('openai');
   const client = new OpenAI({ apiKey: key, baseURL: base + '/v1' });
   const tools = [{ type: 'function', function: { name: tool.name, description: tool.description, parameters: tool.schema } }];
@@ -14,7 +14,7 @@ export function chat(require, { base, key, tool, run, stream }) {
     const body = { model: 'gpt-test', messages: history, tools };
     let done;
     if (stream) {
-      const s = client.chat.completions.stream({ ...body, stream_options: { include_usage: true } });
+      const s = client.chat.completions.stream(bare ? body : { ...body, stream_options: { include_usage: true } });
       s.on('tool_calls.function.arguments.done', (e) => {
         for (const choice of s.currentChatCompletionSnapshot?.choices ?? []) {
           const call = choice.message.tool_calls?.[e.index];

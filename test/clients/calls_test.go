@@ -11,10 +11,11 @@ import (
 )
 
 // forbidden is a word that the proxy's configuration lists as dangerous, and
-// rule the policy's name for that.
+// rule the policy's name for that; doubtful is one for which the owner is asked.
 const (
 	forbidden = "sesame-1f7c"
 	rule      = "security.dangerous_keywords"
+	doubtful  = "barley-9d2e"
 )
 
 // deny is a command that has an effect and must be denied.

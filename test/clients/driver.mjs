@@ -4,7 +4,7 @@
 // it runs a call as soon as the SDK says that it is whole, and again if any later
 // place says it differently.
 //
-// usage: node driver.mjs chat|responses|messages|gemini BASE_URL KEY plain|stream
+// usage: node driver.mjs chat|responses|messages|gemini BASE_URL KEY plain|stream|bare (a stream of chat that does not ask for its usage)
 //
 // SALLYPORT_CLIENTS is the node_modules directory with the SDKs.
 import { createRequire } from 'node:module';
@@ -46,7 +46,7 @@ const tool = {
 };
 
 const require = createRequire(process.env.SALLYPORT_CLIENTS + '/');
-const sdk = { chat, responses, messages, gemini }[api](require, { base, key, tool, run, stream: mode === 'stream' });
+const sdk = { chat, responses, messages, gemini }[api](require, { base, key, tool, run, stream: mode !== 'plain', bare: mode === 'bare' });
 try {
   for (let turn = 0; turn < 20; turn++) {
     const { text, calls, usage } = await sdk('Please do what is to be done.');

@@ -13,7 +13,7 @@ import (
 func rawJSON(s string) json.RawMessage { return json.RawMessage(s) }
 
 // message talks Messages.
-func message(a *agent, client *http.Client, base, key string, stream bool) (conversation, error) {
+func message(a *agent, client *http.Client, base, key string, how mode) (conversation, error) {
 	c := anthropic.NewClient(option.WithBaseURL(base), option.WithAPIKey(key), option.WithHTTPClient(client))
 	body := anthropic.MessageNewParams{
 		Model: "claude-test", MaxTokens: 1000,
@@ -24,7 +24,7 @@ func message(a *agent, client *http.Client, base, key string, stream bool) (conv
 		}}},
 	}
 	return func(ctx context.Context) (turn, error) {
-		done, err := say(ctx, a, c, body, stream)
+		done, err := say(ctx, a, c, body, how.stream())
 		if err != nil {
 			return turn{}, err
 		}

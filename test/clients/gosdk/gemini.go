@@ -3,13 +3,14 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"iter"
 	"net/http"
 
 	"google.golang.org/genai"
 )
 
 // generate talks Gemini's generateContent.
-func generate(a *agent, client *http.Client, base, key string, stream bool) (conversation, error) {
+func generate(a *agent, client *http.Client, base, key string, how mode) (conversation, error) {
 	c, err := genai.NewClient(context.Background(), &genai.ClientConfig{
 		APIKey: key, Backend: genai.BackendGeminiAPI, HTTPClient: client, HTTPOptions: genai.HTTPOptions{BaseURL: base},
 	})
@@ -36,15 +37,11 @@ func generate(a *agent, client *http.Client, base, key string, stream bool) (con
 				}
 			}
 		}
-		if stream {
-			for r, err := range c.Models.GenerateContentStream(ctx, "gemini-test", contents, config) {
-				if err != nil {
-					return turn{}, err
-				}
-				hear(r)
-			}
-		} else {
-			r, err := c.Models.GenerateContent(ctx, "gemini-test", contents, config)
+		pieces := c.Models.GenerateContentStream
+		if !how.stream() {
+			pieces = whole(c)
+		}
+		for r, err := range pieces(ctx, "gemini-test", contents, config) {
 			if err != nil {
 				return turn{}, err
 			}
@@ -56,6 +53,15 @@ func generate(a *agent, client *http.Client, base, key string, stream bool) (con
 		}
 		return t, nil
 	}, nil
+}
+
+// whole gives a reply that comes at once in the form of one that is streamed.
+func whole(c *genai.Client) func(context.Context, string, []*genai.Content, *genai.GenerateContentConfig) iter.Seq2[*genai.GenerateContentResponse, error] {
+	return func(ctx context.Context, model string, contents []*genai.Content, config *genai.GenerateContentConfig) iter.Seq2[*genai.GenerateContentResponse, error] {
+		return func(yield func(*genai.GenerateContentResponse, error) bool) {
+			yield(c.Models.GenerateContent(ctx, model, contents, config))
+		}
+	}
 }
 
 // parts runs what a candidate calls and remembers what it says; it gives the

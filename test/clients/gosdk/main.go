@@ -6,7 +6,9 @@
 //
 // It is a module of its own, so that the SDKs stay out of the product's.
 //
-//	gosdk chat|responses|messages|gemini BASE_URL KEY plain|stream
+//	gosdk chat|responses|messages|gemini BASE_URL KEY plain|stream|bare
+//
+// where bare is a stream of chat that does not ask for its usage.
 package main
 
 import (
@@ -76,6 +78,12 @@ type turn struct {
 // conversation asks the model once more, runs what it calls and remembers.
 type conversation func(ctx context.Context) (turn, error)
 
+// mode is how replies are asked for.
+type mode string
+
+// stream tells whether they come in pieces.
+func (m mode) stream() bool { return m != "plain" }
+
 // schema is of the tool's arguments.
 var schema = map[string]any{
 	"type": "object", "properties": map[string]any{"command": map[string]any{"type": "string"}}, "required": []string{"command"},
@@ -93,11 +101,11 @@ func (c *counter) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func main() {
 	if len(os.Args) != 5 {
-		fmt.Fprintln(os.Stderr, "usage: gosdk chat|responses|messages|gemini BASE_URL KEY plain|stream")
+		fmt.Fprintln(os.Stderr, "usage: gosdk chat|responses|messages|gemini BASE_URL KEY plain|stream|bare")
 		os.Exit(2)
 	}
-	api, base, key, stream := os.Args[1], os.Args[2], os.Args[3], os.Args[4] == "stream"
-	start, ok := map[string]func(*agent, *http.Client, string, string, bool) (conversation, error){
+	api, base, key, how := os.Args[1], os.Args[2], os.Args[3], mode(os.Args[4])
+	start, ok := map[string]func(*agent, *http.Client, string, string, mode) (conversation, error){
 		"chat": chat, "responses": respond, "messages": message, "gemini": generate,
 	}[api]
 	if !ok {
@@ -106,7 +114,7 @@ func main() {
 	}
 	count := &counter{}
 	a := &agent{report: report{Calls: []call{}, Usage: []map[string]int64{}}, results: map[call]string{}}
-	ask, err := start(a, &http.Client{Transport: count}, base, key, stream)
+	ask, err := start(a, &http.Client{Transport: count}, base, key, how)
 	for turns := 0; err == nil && turns < 20; turns++ {
 		var t turn
 		if t, err = ask(context.Background()); err != nil {

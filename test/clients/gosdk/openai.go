@@ -34,7 +34,7 @@ func openAI(client *http.Client, base, key string) openai.Client {
 }
 
 // chat talks Chat Completions.
-func chat(a *agent, client *http.Client, base, key string, stream bool) (conversation, error) {
+func chat(a *agent, client *http.Client, base, key string, how mode) (conversation, error) {
 	c := openAI(client, base, key)
 	body := openai.ChatCompletionNewParams{
 		Model:    "gpt-test",
@@ -43,11 +43,11 @@ func chat(a *agent, client *http.Client, base, key string, stream bool) (convers
 			Name: "run", Description: openai.String(help), Parameters: schema,
 		})},
 	}
-	if stream {
+	if how == "stream" {
 		body.StreamOptions.IncludeUsage = openai.Bool(true)
 	}
 	return func(ctx context.Context) (turn, error) {
-		done, err := complete(ctx, a, c, body, stream)
+		done, err := complete(ctx, a, c, body, how.stream())
 		if err != nil {
 			return turn{}, err
 		}
@@ -93,7 +93,7 @@ func complete(ctx context.Context, a *agent, c openai.Client, body openai.ChatCo
 }
 
 // respond talks Responses.
-func respond(a *agent, client *http.Client, base, key string, stream bool) (conversation, error) {
+func respond(a *agent, client *http.Client, base, key string, how mode) (conversation, error) {
 	c := openAI(client, base, key)
 	items := responses.ResponseInputParam{responses.ResponseInputItemParamOfMessage(prompt, responses.EasyInputMessageRoleUser)}
 	body := responses.ResponseNewParams{
@@ -104,7 +104,7 @@ func respond(a *agent, client *http.Client, base, key string, stream bool) (conv
 	}
 	return func(ctx context.Context) (turn, error) {
 		body.Input = responses.ResponseNewParamsInputUnion{OfInputItemList: items}
-		done, err := response(ctx, a, c, body, stream)
+		done, err := response(ctx, a, c, body, how.stream())
 		if err != nil {
 			return turn{}, err
 		}
