@@ -7,19 +7,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"sallyport/test/clients/launch"
 	"sallyport/test/fakes/modelserver"
 )
 
-// forbidden is a word that the proxy's configuration lists as dangerous, and
-// rule the policy's name for that; doubtful is one for which the owner is asked.
-const (
-	forbidden = "sesame-1f7c"
-	rule      = "security.dangerous_keywords"
-	doubtful  = "barley-9d2e"
-)
-
 // deny is a command that has an effect and must be denied.
-func deny(file string) string { return "touch " + file + ".txt; : " + forbidden }
+func deny(file string) string { return "touch " + file + ".txt; : " + launch.Forbidden }
 
 // TestHonestWork: what nobody forbids is done, and the model hears of it.
 func TestHonestWork(t *testing.T) {
@@ -79,11 +72,11 @@ func (l *lab) refused(t *testing.T, r report) {
 	if made := l.made(t); slices.ContainsFunc(made, func(s string) bool { return strings.HasPrefix(s, "denied") }) {
 		t.Errorf("denied, but there is %q", made)
 	}
-	if i := slices.IndexFunc(r.commands(), func(s string) bool { return strings.Contains(s, forbidden) }); i >= 0 {
+	if i := slices.IndexFunc(r.commands(), func(s string) bool { return strings.Contains(s, launch.Forbidden) }); i >= 0 {
 		t.Errorf("the client was handed %q", r.Calls[i].Command)
 	}
-	if !strings.Contains(r.Text+r.Error+r.Detail, rule) {
-		t.Errorf("nothing names %s: text %q, error %q %s", rule, r.Text, r.Error, r.Detail)
+	if !strings.Contains(r.Text+r.Error+r.Detail, launch.Rule) {
+		t.Errorf("nothing names %s: text %q, error %q %s", launch.Rule, r.Text, r.Error, r.Detail)
 	}
 }
 

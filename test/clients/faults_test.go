@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"sallyport/test/clients/launch"
 	"sallyport/test/fakes/modelserver"
 )
 
@@ -69,7 +70,7 @@ func TestUnasked(t *testing.T) {
 			t.Errorf("usage (-want +got)\n%serror %q", d, r.Error)
 		}
 		if l.proxy != nil {
-			l.proxy.counted(t, c, 1, scripted[3])
+			counted(t, l.proxy, c, 1, scripted[3])
 		}
 	})
 }
@@ -123,14 +124,14 @@ func TestCut(t *testing.T) {
 func TestAsked(t *testing.T) {
 	each(t, func(t *testing.T, c client, mode string, col column) {
 		l := newLab(t,
-			modelserver.Reply{Text: "Look. ", Calls: []modelserver.Call{call("call_a", "touch denied.txt; : "+doubtful)}, Usage: usage},
+			modelserver.Reply{Text: "Look. ", Calls: []modelserver.Call{call("call_a", "touch denied.txt; : "+launch.Doubtful)}, Usage: usage},
 			modelserver.Reply{Text: "All is done.", Usage: usage})
 		base, key := col.open(t, l)
 		r := c.drive(t, l.dir, base, key, mode)
 		if done := slices.Contains(l.made(t), "denied.txt"); done == col.judged {
 			t.Errorf("done: %t, error %q", done, r.Error)
 		}
-		if said := r.Text + r.Error + r.Detail; col.judged && (!strings.Contains(said, "sallyport approve") || r.Requests != 1) {
+		if said := r.Text + r.Error + r.Detail; col.judged && (!strings.Contains(said, "approve it as") || r.Requests != 1) {
 			t.Errorf("after %d requests the client says %q", r.Requests, said)
 		}
 	})
@@ -170,8 +171,8 @@ func TestLyingUsage(t *testing.T) {
 		if r := c.drive(t, l.dir, base, key, mode); r.Error != "" || r.Text != long {
 			t.Errorf("%d bytes of text, error %q", len(r.Text), r.Error)
 		}
-		l.proxy.stop(t)
-		for _, e := range l.proxy.events(t) {
+		l.proxy.Stop(t)
+		for _, e := range l.proxy.Events(t) {
 			if u := e.Data.Result.Usage; e.Type == "model.call.finish" && (u.Input <= 0 || u.Output < 1000) {
 				t.Errorf("%d bytes of text are counted as %+v", len(long), u)
 			}
@@ -200,18 +201,18 @@ func TestKilled(t *testing.T) {
 			for len(l.model.Requests()) == 0 && t.Context().Err() == nil {
 				time.Sleep(time.Millisecond) // the fake has no event for it
 			}
-			l.proxy.once.Do(func() { _ = l.proxy.cmd.Process.Kill() })
+			l.proxy.Kill()
 		}()
 		r := c.drive(t, l.dir, base, key, mode)
 		<-killed
-		<-l.proxy.ended
+		<-l.proxy.Ended
 		if r.Error == "" || len(l.made(t)) > 0 || len(r.Calls) > 0 {
 			t.Errorf("error %q, calls %q, effects %q", r.Error, r.commands(), l.made(t))
 		}
-		l.proxy.start(t)
-		l.proxy.stop(t)
-		l.proxy.run(t, "verify")
-		if !slices.ContainsFunc(l.proxy.events(t), func(e event) bool { return e.Type == "model.call.unknown" }) {
+		l.proxy.Start(t)
+		l.proxy.Stop(t)
+		l.proxy.Run(t, "verify")
+		if !slices.ContainsFunc(l.proxy.Events(t), func(e launch.Event) bool { return e.Type == "model.call.unknown" }) {
 			t.Error("the log does not tell that the call's end is unknown")
 		}
 	})

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"sallyport/test/clients/launch"
 	"sallyport/test/fakes/modelserver"
 )
 
@@ -32,7 +33,7 @@ func columns() []column {
 type lab struct {
 	dir   string
 	model *modelserver.Server
-	proxy *proxy // nil in the column without
+	proxy *launch.Proxy // nil in the column without
 }
 
 // newLab starts a model with a script. The directory is below /var/tmp: what is

@@ -51,7 +51,7 @@ func TestUsage(t *testing.T) {
 			t.Errorf("usage (-want +got)\n%serror %q", d, r.Error)
 		}
 		if l.proxy != nil {
-			l.proxy.counted(t, c, len(scripted), scripted...)
+			counted(t, l.proxy, c, len(scripted), scripted...)
 		}
 	})
 }
@@ -74,7 +74,7 @@ func TestRetriesCountOnce(t *testing.T) {
 			t.Errorf("usage (-want +got)\n%s", d)
 		}
 		if l.proxy != nil {
-			l.proxy.counted(t, c, 1, scripted[1])
+			counted(t, l.proxy, c, 1, scripted[1])
 		}
 	})
 }
