@@ -77,6 +77,7 @@ var blockFields = spell("type", "id", "name", "input", "tool_use_id", "server_na
 // block reads one content block of a request or a reply.
 func (p *reader) block(n int) error {
 	d := p.d
+	p.at = n
 	if d.kind(n) != object {
 		return refused("a content block is %s, not an object", kindNames[d.kind(n)])
 	}

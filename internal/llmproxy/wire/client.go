@@ -68,7 +68,7 @@ func (q *Request) Refine(c Client) Client {
 	if c != "" && c != SDK {
 		return c
 	}
-	var has = map[string]bool{}
+	has := map[string]bool{}
 	for _, t := range q.Tools {
 		switch t.Name {
 		case "submit_commands", "tool_call", "tool_search", "exec":

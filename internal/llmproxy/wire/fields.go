@@ -19,7 +19,7 @@ type fields struct {
 func spell(slots ...string) fields {
 	var f fields
 	for i, s := range slots {
-		for _, w := range strings.Fields(s) {
+		for w := range strings.FieldsSeq(s) {
 			f.names, f.slots = append(f.names, []byte(w)), append(f.slots, i)
 		}
 	}

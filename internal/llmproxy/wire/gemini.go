@@ -130,6 +130,7 @@ func (p *reader) content(n int) error {
 
 func (p *reader) part(n int) error {
 	d := p.d
+	p.at = n
 	if d.kind(n) != object {
 		return refused("a part is %s, not an object", kindNames[d.kind(n)])
 	}
@@ -237,22 +238,33 @@ func (p *reader) embed() error {
 		if v == f[0] || d.kind(v) < text {
 			continue
 		}
-		if v == f[3] && d.kind(v) == array {
-			for e := range d.elements(v) {
-				if d.kind(e) != object {
-					return refused("an element of requests is %s, not an object", kindNames[d.kind(e)])
-				}
-				g, err := d.get(e, &embedTop)
-				if err != nil {
-					return err
-				}
-				if err := p.sameModel(g[0]); err != nil {
-					return err
-				}
+		if v == f[3] {
+			if err := p.sameModels(v); err != nil {
+				return err
 			}
 		}
 		p.segment(v, Item, roleUser)
 		p.walk(v, false)
+	}
+	return nil
+}
+
+// sameModels is sameModel for each request of a batch.
+func (p *reader) sameModels(arr int) error {
+	if ok, err := p.d.want(arr, array, "requests"); !ok {
+		return err
+	}
+	for e := range p.d.elements(arr) {
+		if p.d.kind(e) != object {
+			return refused("an element of requests is %s, not an object", kindNames[p.d.kind(e)])
+		}
+		g, err := p.d.get(e, &embedTop)
+		if err != nil {
+			return err
+		}
+		if err := p.sameModel(g[0]); err != nil {
+			return err
+		}
 	}
 	return nil
 }

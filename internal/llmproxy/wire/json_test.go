@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -59,11 +60,7 @@ func mended(v any) bool {
 	case string:
 		return strings.ContainsRune(v, '\uFFFD')
 	case []any:
-		for _, e := range v {
-			if mended(e) {
-				return true
-			}
-		}
+		return slices.ContainsFunc(v, mended)
 	case map[string]any:
 		for k, e := range v {
 			if mended(k) || mended(e) {

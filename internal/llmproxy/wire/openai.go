@@ -193,6 +193,7 @@ func (p *reader) chatCalls(list, legacy int) error {
 	if ok, err := d.want(legacy, object, "function_call"); !ok {
 		return err
 	}
+	p.at = legacy
 	return p.function(legacy, Call{Type: "function"})
 }
 
@@ -200,6 +201,7 @@ var callFields = spell("id", "type", "function", "custom", "index")
 
 func (p *reader) chatCall(n int) error {
 	d := p.d
+	p.at = n
 	if d.kind(n) != object {
 		return refused("a tool call is %s, not an object", kindNames[d.kind(n)])
 	}
@@ -348,6 +350,7 @@ const (
 // item reads one input or output item of Responses.
 func (p *reader) item(n int) error {
 	d := p.d
+	p.at = n
 	f, err := d.get(n, &itemFields)
 	if err != nil {
 		return err

@@ -23,6 +23,9 @@ type reader struct {
 	r    *Reply
 	role string // of the texts that are met
 	call string // the tool result they stand in
+
+	at    int   // the element that a call stands in: what Replace puts a text for
+	sites []int // at, of each call of a reply
 }
 
 // segment begins a segment; the texts that follow belong to it.
@@ -62,7 +65,7 @@ func (p *reader) found(c Call, args int) {
 			c.Arguments = string(p.d.raw(args))
 		}
 	}
-	p.r.Calls = append(p.r.Calls, c)
+	p.r.Calls, p.sites = append(p.r.Calls, c), append(p.sites, p.at)
 }
 
 func (p *reader) result(id, name string) {

@@ -26,8 +26,16 @@ func ParseReply(api API, body []byte) (*Reply, error) {
 		return nil, err
 	}
 	defer d.free()
-	r := &Reply{api: api}
-	p := &reader{d: d, r: r, role: roleAssistant}
+	p, err := readReply(api, d)
+	if err != nil {
+		return nil, err
+	}
+	return p.r, nil
+}
+
+func readReply(api API, d *doc) (*reader, error) {
+	p := &reader{d: d, r: &Reply{api: api}, role: roleAssistant}
+	var err error
 	switch api {
 	case Chat:
 		err = p.chatReply()
@@ -40,10 +48,7 @@ func ParseReply(api API, body []byte) (*Reply, error) {
 	default:
 		err = refused("its form is unknown")
 	}
-	if err != nil {
-		return nil, err
-	}
-	return r, nil
+	return p, err
 }
 
 // about reads model, id and stop; each may be absent.

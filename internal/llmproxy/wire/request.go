@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -157,8 +158,8 @@ func (q *Request) Argument(body []byte, i int) string {
 // Last is the newest text of a user or a tool, cut to at most limit bytes at a
 // character's border: what a call is about, for evidence.
 func (q *Request) Last(body []byte, limit int) string {
-	for i := len(q.Texts) - 1; i >= 0; i-- {
-		if r := q.Texts[i].Role; r == "user" || r == "tool" {
+	for i, t := range slices.Backward(q.Texts) {
+		if t.Role == roleUser || t.Role == roleTool {
 			return clip(string(q.Text(body, i, nil)), limit)
 		}
 	}
