@@ -1,0 +1,304 @@
+package llmproxy
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"sallyport/internal/fault"
+	"sallyport/internal/llmproxy/stream"
+	"sallyport/internal/llmproxy/wire"
+	"sallyport/internal/scan/screen"
+)
+
+// readSize is how much of a stream is read at a time.
+const readSize = 8 << 10
+
+// live is a stream on its way to the client.
+type live struct {
+	x       *exchange
+	resp    *http.Response
+	in      *source
+	m       *stream.Machine
+	scan    *screen.Stream
+	begun   bool // the head was sent
+	dirty   bool // bytes wait to be flushed
+	gone    bool // the client does not read any more
+	blocked bool // a text ended the stream
+	keys    secret
+	tail    []byte // the end of what was read, for keys that are split
+}
+
+// stream judges a reply while it passes.
+func (x *exchange) stream(resp *http.Response, body io.Reader) *halt {
+	l := &live{x: x, resp: resp, in: newSource(body, x.p.cfg.MaxBuffer), keys: x.keys}
+	defer l.in.close()
+	l.scan = x.p.cfg.Screen.Stream()
+	l.m = stream.New(stream.Options{
+		API: x.route.API, Client: stream.Client(x.client), Array: x.route.Array,
+		Out: l.write, Judge: l.judge,
+		Text: func(piece string) error {
+			if reason := x.output(l.scan.Write([]byte(piece))); reason != nil {
+				x.lastReason, l.blocked = *reason, true
+				return fault.New("llmproxy.text", fault.Denied, "rule %s: %s", reason.Rule, reason.Because)
+			}
+			return nil
+		},
+		StripUsage: x.route.API == wire.Chat && !x.q.IncludeUsage, TextIsCall: x.textIsCall(),
+		MaxHeld: x.p.cfg.MaxHeld, MaxCalls: x.p.cfg.MaxCalls,
+	})
+	x.letGo() // the request is on its way: a stream that idles for minutes holds none of it
+	return l.pump()
+}
+
+// pump passes the reply on until it ends.
+func (l *live) pump() *halt {
+	for {
+		b, err := l.in.next()
+		if len(b) > 0 {
+			if l.leaks(b) {
+				return l.stop(wire.Reason{Rule: "credential", Because: "the upstream repeated its own key in the reply"}, outcomeUpstream)
+			}
+			if _, e := l.m.Write(b); e != nil {
+				return l.finish()
+			}
+			l.flush()
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF):
+			if reason := l.x.output(l.scan.Close()); reason != nil {
+				return l.stop(*reason, outcomeDenied)
+			}
+			return l.finish()
+		case l.x.r.Context().Err() != nil || l.gone:
+			l.finish()
+			return &halt{outcome: outcomeCanceled, because: errGone.Error()}
+		case l.x.p.ctx.Err() != nil:
+			return l.stop(wire.Reason{Rule: "proxy.ending", Because: "the proxy is ending; send the request again"}, outcomeCanceled)
+		default:
+			l.x.p.cfg.Log.Warn("stream", "name", l.x.up.Name, "error", err)
+			l.finish() // the machine says that the reply was cut
+			return &halt{outcome: outcomeUpstream, because: "the upstream broke off"}
+		}
+	}
+}
+
+// stop ends the stream with a reason.
+func (l *live) stop(r wire.Reason, outcome string) *halt {
+	_ = l.m.Fail(stream.Reason{Rule: r.Rule, Because: r.Because})
+	l.finish()
+	return &halt{outcome: outcome, rule: r.Rule, because: r.Because}
+}
+
+// finish ends the machine and keeps what it counted.
+func (l *live) finish() *halt {
+	sum, err := l.m.Close()
+	l.flush()
+	o := &l.x.out
+	o.ended, o.stop, o.replyID, o.usage = sum.Complete, sum.Stop, sum.ID, sum.Usage
+	o.output, o.replaced = o.output+sum.TextBytes, sum.Replaced
+	if !l.begun && !l.gone {
+		l.x.begin(l.resp, -1) // an empty reply
+	}
+	for k, v := range l.resp.Trailer {
+		l.x.w.Header()[http.TrailerPrefix+k] = l.keys.scrubAll(v)
+	}
+	switch {
+	case err == nil:
+		return nil
+	case l.gone:
+		return &halt{outcome: outcomeCanceled, because: errGone.Error()}
+	case l.blocked:
+		return &halt{outcome: outcomeDenied, rule: l.x.lastReason.Rule, because: l.x.lastReason.Because}
+	}
+	return &halt{outcome: outcomeUpstream, because: fault.PublicText(err)}
+}
+
+// leaks looks for the upstream's key, also across two pieces.
+func (l *live) leaks(b []byte) bool {
+	if len(l.keys) == 0 {
+		return false
+	}
+	keep := l.keys.longest() - 1
+	edge := append(l.tail, b[:min(len(b), keep)]...)
+	for _, k := range l.keys {
+		if bytes.Contains(b, k) || bytes.Contains(edge, k) {
+			return true
+		}
+	}
+	if len(b) >= keep {
+		edge = append(l.tail[:0], b[len(b)-keep:]...)
+	} else if n := len(edge) - keep; n > 0 {
+		edge = append(edge[:0], edge[n:]...)
+	}
+	l.tail = edge
+	return false
+}
+
+// write hands bytes to the client. Somebody may be keeping it alive meanwhile.
+func (l *live) write(p []byte) error {
+	l.x.wmu.Lock()
+	defer l.x.wmu.Unlock()
+	return l.writeLocked(p)
+}
+
+func (l *live) writeLocked(p []byte) error {
+	if !l.begun {
+		l.begun = true
+		l.x.begin(l.resp, -1)
+	}
+	l.x.deadline()
+	if _, err := l.x.w.Write(p); err != nil {
+		l.gone = true
+		l.x.cancel()
+		return errGone
+	}
+	l.dirty = true
+	return nil
+}
+
+// flush has what was written leave.
+func (l *live) flush() {
+	l.x.wmu.Lock()
+	defer l.x.wmu.Unlock()
+	l.flushLocked()
+}
+
+func (l *live) flushLocked() {
+	if !l.dirty {
+		return
+	}
+	l.dirty = false
+	if err := l.x.rc.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		l.gone = true
+		l.x.cancel()
+	}
+}
+
+// judge holds the stream while a call is judged: the upstream is drained into a
+// buffer, and the client is told that there is somebody.
+func (l *live) judge(c wire.Call) stream.Verdict {
+	l.flush()
+	l.in.drain()
+	alive := l.keepAlive()
+	defer alive()
+	return l.x.judge(c)
+}
+
+// keepAlive sends a sign of life again and again until it is stopped.
+func (l *live) keepAlive() (stop func()) {
+	sign := wire.KeepAlive(l.x.route.API)
+	if l.x.route.Array {
+		sign = []byte("\n") // between two elements of a JSON array
+	}
+	var t *time.Timer
+	stopped := false
+	l.x.wmu.Lock()
+	defer l.x.wmu.Unlock()
+	t = time.AfterFunc(l.x.p.cfg.KeepAlive, func() {
+		l.x.wmu.Lock()
+		defer l.x.wmu.Unlock()
+		if stopped || l.writeLocked(sign) != nil {
+			return
+		}
+		l.flushLocked()
+		t.Reset(l.x.p.cfg.KeepAlive)
+	})
+	return func() {
+		t.Stop()
+		l.x.wmu.Lock()
+		defer l.x.wmu.Unlock()
+		stopped = true
+	}
+}
+
+// deadline bounds the next write to the client.
+func (x *exchange) deadline() {
+	_ = x.rc.SetWriteDeadline(time.Now().Add(x.p.cfg.WriteTimeout)) // unsupported by recorders only
+}
+
+// source gives the pieces of a stream: straight from the upstream, and, once a
+// call was held, through a buffer that is filled meanwhile. A full buffer holds
+// the upstream back.
+type source struct {
+	r    io.Reader
+	most int
+	buf  []byte // of the direct way
+
+	mu     sync.Mutex
+	cond   *sync.Cond
+	drains bool
+	wait   []byte
+	spare  []byte
+	err    error
+	done   bool
+}
+
+func newSource(r io.Reader, most int) *source {
+	s := &source{r: r, most: most, buf: make([]byte, readSize)}
+	s.cond = sync.NewCond(&s.mu)
+	return s
+}
+
+// next gives what came; it is valid until the next call.
+func (s *source) next() ([]byte, error) {
+	if !s.drains {
+		n, err := s.r.Read(s.buf)
+		return s.buf[:n], err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.wait) == 0 && s.err == nil {
+		s.cond.Wait()
+	}
+	if len(s.wait) == 0 {
+		return nil, s.err
+	}
+	out := s.wait
+	s.wait, s.spare = s.spare[:0], nil
+	if cap(out) <= 1<<16 {
+		s.spare = out[:0:cap(out)]
+	}
+	s.cond.Broadcast()
+	return out, nil
+}
+
+// drain begins to fill the buffer. It is for the goroutine that calls next.
+func (s *source) drain() {
+	if s.drains {
+		return
+	}
+	s.drains = true
+	go s.fill()
+}
+
+func (s *source) fill() {
+	buf := make([]byte, readSize)
+	for {
+		n, err := s.r.Read(buf)
+		s.mu.Lock()
+		s.wait = append(s.wait, buf[:n]...)
+		s.err = err
+		s.cond.Broadcast()
+		for len(s.wait) >= s.most && !s.done {
+			s.cond.Wait()
+		}
+		end := err != nil || s.done
+		s.mu.Unlock()
+		if end {
+			return
+		}
+	}
+}
+
+// close ends the filling; the reader's own end is its owner's matter.
+func (s *source) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.done = true
+	s.cond.Broadcast()
+}

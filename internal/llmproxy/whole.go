@@ -1,0 +1,161 @@
+package llmproxy
+
+import (
+	"bufio"
+	"compress/gzip"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+
+	"sallyport/internal/fault"
+	"sallyport/internal/llmproxy/wire"
+)
+
+// maxErrorBody bounds the body of an upstream's error.
+const maxErrorBody = 4 << 20
+
+// newGunzip decompresses a reply as it comes.
+func newGunzip(r io.Reader) (io.Reader, error) {
+	g, err := gzip.NewReader(bufio.NewReader(r))
+	if err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// readAll reads a reply of at most most bytes.
+func readAll(r io.Reader, size, most int64) ([]byte, error) {
+	if size > most {
+		return nil, errTooLarge
+	}
+	first := int64(4 << 10)
+	if size >= 0 {
+		first = min(size+1, 1<<20)
+	}
+	buf := make([]byte, 0, first)
+	for {
+		n, err := r.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		switch {
+		case int64(len(buf)) > most:
+			return nil, errTooLarge
+		case errors.Is(err, io.EOF):
+			return buf, nil
+		case err != nil:
+			return nil, err
+		}
+		if len(buf) == cap(buf) {
+			buf = append(buf, 0)[:len(buf)]
+		}
+	}
+}
+
+// relayError passes the upstream's own refusal on, byte for byte.
+func (x *exchange) relayError(resp *http.Response) *halt {
+	b, err := readAll(&idleReader{x: x, r: resp.Body}, resp.ContentLength, maxErrorBody)
+	if err != nil {
+		return x.unreadable(err)
+	}
+	x.deliver(resp, x.keys.scrub(b))
+	if resp.StatusCode >= 500 {
+		x.p.limits.unanswered(x.who, x.digest, x.p.cfg.Now())
+	}
+	return &halt{outcome: outcomeUpstream, because: "the upstream answered with status " + resp.Status}
+}
+
+// relay passes on what carries no tool calls: counts, lists, vectors.
+func (x *exchange) relay(resp *http.Response, body io.Reader) *halt {
+	b, err := readAll(body, resp.ContentLength, x.p.cfg.MaxBody)
+	if err != nil {
+		return x.unreadable(err)
+	}
+	x.out.ended = true
+	if x.route.Op == wire.Embed {
+		x.embedded(b)
+	}
+	return x.deliver(resp, x.keys.scrub(b))
+}
+
+// deliver sends a reply that is whole.
+func (x *exchange) deliver(resp *http.Response, b []byte) *halt {
+	x.deadline()
+	if len(resp.Trailer) > 0 {
+		x.begin(resp, -1) // trailers follow chunks only
+	} else {
+		x.begin(resp, len(b))
+	}
+	if _, err := x.w.Write(b); err != nil {
+		return &halt{outcome: outcomeCanceled, because: errGone.Error()}
+	}
+	for k, v := range resp.Trailer {
+		x.w.Header()[http.TrailerPrefix+k] = x.keys.scrubAll(v)
+	}
+	return nil
+}
+
+// whole judges a plain reply.
+func (x *exchange) whole(resp *http.Response, body io.Reader) *halt {
+	b, err := readAll(body, resp.ContentLength, x.p.cfg.MaxBody)
+	if err != nil {
+		return x.unreadable(err)
+	}
+	b = x.keys.scrub(b)
+	r, err := wire.ParseReply(x.route.API, b)
+	if err != nil {
+		return x.unreadable(err)
+	}
+	x.out.ended, x.out.replyID, x.out.stop, x.out.usage = true, r.ID, r.Stop, r.Usage
+	if h := x.texts(r, b); h != nil {
+		return h
+	}
+	if len(r.Calls) > x.p.cfg.MaxCalls {
+		return x.denied(fault.New("llmproxy.calls", fault.Denied, "the reply holds %d tool calls, more than %d are not judged", len(r.Calls), x.p.cfg.MaxCalls))
+	}
+	notices := map[int]string{}
+	for _, c := range r.Calls {
+		if v := x.judge(c); !v.Release && c.Type != typeServer {
+			notices[c.Index] = v.Notice
+		}
+	}
+	if x.ctx.Err() != nil {
+		return x.unreachable(x.ctx.Err())
+	}
+	if x.out.replaced = len(notices); len(notices) > 0 {
+		if b, err = replace(r, b, notices); err != nil {
+			return x.unreadable(err)
+		}
+	}
+	return x.deliver(resp, b)
+}
+
+// texts screens what a plain reply says. Where the client executes what it is
+// told, the text is a call.
+func (x *exchange) texts(r *wire.Reply, b []byte) *halt {
+	var all strings.Builder
+	var buf []byte
+	for i := range r.Texts {
+		buf = textOf(r, b, i, buf)
+		x.out.output += int64(len(buf))
+		if reason := x.output(x.p.cfg.Screen.Text(buf)); reason != nil {
+			a := wire.Refuse(x.route.API, x.client, *reason)
+			return &halt{outcome: outcomeDenied, rule: reason.Rule, because: reason.Because, answer: &a}
+		}
+		if x.textIsCall() {
+			all.Write(buf)
+			all.WriteByte('\n')
+		}
+	}
+	if strings.TrimSpace(all.String()) == "" {
+		return nil
+	}
+	v := x.judge(wire.Call{Type: "text", Arguments: all.String()})
+	if v.Release {
+		return nil
+	}
+	a := wire.Refuse(x.route.API, x.client, x.lastReason)
+	return &halt{outcome: outcomeDenied, rule: x.lastReason.Rule, because: x.lastReason.Because, answer: &a}
+}
+
+// textIsCall tells a client that takes a reply's text for a command.
+func (x *exchange) textIsCall() bool { return x.client == wire.NAISYS }
