@@ -70,7 +70,9 @@ func (s *Scanner) runs(v *view) {
 			continue
 		}
 		end = s.wrapped(text, start, end)
-		s.oneRun(v, start, end)
+		if v.to == 0 || end > v.from && start < v.to {
+			s.oneRun(v, start, end)
+		}
 		at = end + minRun
 		if s.steps < 0 {
 			return
@@ -188,55 +190,82 @@ func (s *Scanner) descend(w *view) {
 	s.read(w)
 }
 
-// around gives the part of a text from shortly before its first escape to
-// shortly behind its last one; it is empty if there is none.
-func around(text []byte, mark byte) (from, to int) {
-	first, last := -1, -1
-	for at := 0; ; at++ {
+// nextEscape gives the next place, from one on, at which an escape stands.
+func nextEscape(text []byte, at int, mark byte) int {
+	for at < len(text) {
 		i := bytes.IndexByte(text[at:], mark)
 		if i < 0 {
 			break
 		}
-		if at += i; last >= 0 && at < last+left {
-			continue // it is inside what is read anyway
-		}
+		at += i
 		if _, n := escape(text[at:], mark); n > 0 {
-			if first < 0 {
-				first = at
-			}
-			last = at
+			return at
 		}
+		at++
 	}
-	if first < 0 {
-		return 0, 0
-	}
-	from = max(0, first-left)
+	return len(text)
+}
+
+// escaped reads the neighbourhoods of a view's escapes of one kind, with these
+// replaced. Escapes that are near each other have one neighbourhood.
+func (s *Scanner) escaped(v *view, mark byte, how string) {
+	text := v.text
+	first := nextEscape(text, 0, mark)
+	from := max(0, first-left)
 	for from > 0 && from < first && !blank(text[from-1]) { // not in the middle of a word
 		from++
 	}
-	return from, min(len(text), last+2*left+ahead/8)
+	for last := first; first < len(text); {
+		next := nextEscape(text, min(len(text), last+left), mark) // whatever is nearer is read anyway
+		if next < len(text) && next-last <= after+2*reach {
+			last = next
+			continue
+		}
+		end, to, begin := len(text), min(len(text), last+2*left+ahead/8), next
+		if next < len(text) {
+			end, to = last+left+near, last+after
+			for to < next && !blank(text[to]) {
+				to++
+			}
+			if begin = unbroken(text, next, to); begin == to {
+				last = next
+				continue
+			}
+		}
+		if !s.spend(4 * (to - from)) {
+			return
+		}
+		w := s.below(v, how)
+		w.unescape(v, mark, from, min(to, end), to)
+		w.from = first - from - reach/2
+		s.read(w)
+		first, last, from = next, next, begin
+	}
 }
 
-// escaped reads a view with its escapes of one kind replaced.
-func (s *Scanner) escaped(v *view, mark byte, how string) {
-	from, to := around(v.text, mark)
-	if from == to || !s.spend(4*(to-from)) {
-		return
-	}
-	w := s.below(v, how)
+// unescape appends the bytes of a view below with their escapes replaced, and
+// notes where behind the last one a neighbourhood's own findings end.
+func (v *view) unescape(below *view, mark byte, from, end, to int) {
 	for i := from; i < to; {
-		if v.text[i] != mark {
-			k := bytes.IndexByte(v.text[i:to], mark)
+		if i >= end && v.to == 0 {
+			v.to = len(v.text)
+		}
+		stop := to
+		if i < end {
+			stop = end
+		}
+		if below.text[i] != mark {
+			k := bytes.IndexByte(below.text[i:stop], mark)
 			if k < 0 {
-				k = to - i
+				k = stop - i
 			}
-			w.take(v, i, i+k)
+			v.take(below, i, i+k)
 			i += k
 			continue
 		}
-		r, n := escape(v.text[i:to], mark)
+		r, n := escape(below.text[i:to], mark)
 		if n == 0 {
-			w.push(mark, v, i)
+			v.push(mark, below, i)
 			i++
 			continue
 		}
@@ -246,12 +275,14 @@ func (s *Scanner) escaped(v *view, mark byte, how string) {
 			out = b[:utf8.EncodeRune(b[:], r)]
 		}
 		for _, c := range out {
-			w.push(c, v, i)
+			v.push(c, below, i)
 		}
 		i += n
 	}
-	w.end(v, to)
-	s.read(w)
+	if v.to == 0 {
+		v.to = len(v.text)
+	}
+	v.end(below, to)
 }
 
 // escape reads one escape: its character and length, 0 for none.

@@ -3,6 +3,7 @@ package scan
 import (
 	"bytes"
 	"encoding/binary"
+	"math/bits"
 	"slices"
 	"sync"
 	"unicode"
@@ -11,51 +12,87 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
+// What a reading changes is read with its neighbourhood: no rule reaches farther
+// than reach before a change and sees it, but for what holds no blank; none that
+// begins near behind one, or ends half of reach before it, needs it.
+const (
+	reach = 1 << 10
+	near  = 256
+	after = longest + reach // what a match that begins before a change may take
+)
+
 // normalised reads a view again as a person would see it: compatibility forms
 // folded, marks and invisible characters left out, look-alikes replaced by the
 // Latin letters they imitate, lower case. Text in tag characters becomes plain.
-// A text that would stay as it is is not read twice.
+// What would stay as it is, and is far from what would not, is not read twice.
 func (s *Scanner) normalised(v *view) {
 	if !s.spend(len(v.text)) {
 		return
 	}
-	i := plainTo(v.text, 0)
-	if i == len(v.text) || !s.spend(4*(len(v.text)-i)) {
-		return
+	for i := plainTo(v.text, 0); i < len(v.text); {
+		w := &s.scratch[v.depth]
+		from := unbroken(v.text, i, max(0, i-after))
+		*w = view{text: w.text[:0], pos: w.pos[:0], depth: v.depth, how: v.how, hard: v.hard, plain: true}
+		w.take(v, from, i)
+		w.from = i - from - reach/2
+		for {
+			r, n := utf8.DecodeRune(v.text[i:])
+			w.rune(r, v.text[i:i+n], v, i)
+			next := plainTo(v.text, i+n)
+			if i += n; next == len(v.text) || next-i > after+2*reach {
+				end := min(len(v.text), i+after)
+				w.to = len(w.text) + near
+				w.take(v, i, end)
+				w.end(v, end)
+				i = next
+				break
+			}
+			w.take(v, i, next)
+			i = next
+		}
+		if !s.spend(4 * len(w.text)) {
+			return
+		}
+		s.read(w)
 	}
-	w := &s.scratch[v.depth]
-	w.text, w.pos = w.text[:0], w.pos[:0]
-	w.depth, w.how, w.plain, w.hard = v.depth, v.how, true, v.hard
-	w.take(v, 0, i)
-	for i < len(v.text) {
-		r, n := utf8.DecodeRune(v.text[i:])
-		w.rune(r, v.text[i:i+n], v, i)
-		next := plainTo(v.text, i+n)
-		w.take(v, i+n, next)
-		i = next
+}
+
+// unbroken gives the beginning of the neighbourhood of a place: where the word
+// begins that stands reach before it, but not before floor.
+func unbroken(text []byte, at, floor int) int {
+	from := max(floor, at-reach)
+	for from > floor && !blank(text[from-1]) {
+		from--
 	}
-	w.end(v, len(v.text))
-	s.read(w)
+	return from
 }
 
 // plainTo gives the end of the characters, from a place on, that are read as
 // themselves.
 func plainTo(text []byte, at int) int {
 	own := ownForms()
-	for at < len(text) {
-		if text[at] < utf8.RuneSelf {
-			if at+8 <= len(text) && binary.LittleEndian.Uint64(text[at:])&tops == 0 {
-				at += 8
-			} else {
-				at++
-			}
-			continue
+	for {
+		if at = nextHigh(text, at); at == len(text) {
+			break
 		}
 		r, n := utf8.DecodeRune(text[at:])
 		if r > 0xFFFF || own[r>>6]>>(r&63)&1 == 0 && n > 1 {
 			break
 		}
 		at += n
+	}
+	return at
+}
+
+// nextHigh gives the next byte, from a place on, that is not ASCII.
+func nextHigh(text []byte, at int) int {
+	for ; at+8 <= len(text); at += 8 {
+		if m := binary.LittleEndian.Uint64(text[at:]) & tops; m != 0 {
+			return at + bits.TrailingZeros64(m)/8
+		}
+	}
+	for at < len(text) && text[at] < utf8.RuneSelf {
+		at++
 	}
 	return at
 }

@@ -163,10 +163,11 @@ func (s *Scanner) spend(n int) bool {
 }
 
 // emit keeps a finding at [start,end) of a view, if it begins in the core and
-// no finding of the same rule touches it.
+// no finding of the same rule touches it. A reading of neighbourhoods has findings
+// near what it changed only: the others are those of the reading it was made of.
 func (s *Scanner) emit(v *view, rule int32, start, end int, detail string) {
 	a, b := v.span(start, end)
-	if a < s.coreA || a >= s.coreB {
+	if a < s.coreA || a >= s.coreB || v.to > 0 && (end <= v.from || start >= v.to) {
 		return
 	}
 	r := &s.e.rules[rule]

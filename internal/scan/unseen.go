@@ -11,14 +11,7 @@ func (s *Scanner) invisible(v *view) { //nolint:gocognit // one case per kind of
 	if !s.spend(2 * len(v.text)) {
 		return
 	}
-	for i := 0; i < len(v.text); {
-		if v.text[i] < utf8.RuneSelf {
-			i++
-			continue
-		}
-		if s.steps < 0 {
-			return
-		}
+	for i := nextHigh(v.text, 0); i < len(v.text) && s.steps >= 0; i = nextHigh(v.text, i) {
 		r, n := utf8.DecodeRune(v.text[i:])
 		if r < 0x200B && r != 0xAD || r > 0x206F && r < 0xFE00 {
 			i += n

@@ -10,6 +10,8 @@ type view struct {
 	how   string  // the decodings, outermost first
 	hard  bool    // its ends are those of the window, not of a word in it
 	plain bool    // it is a normalised reading, which is not normalised again
+	from  int     // findings that end here or before are not this reading's
+	to    int     // nor those that begin here or behind; 0: all are
 }
 
 // span maps a part of the view to the window.
