@@ -125,7 +125,7 @@ func TestAgents(t *testing.T) {
 				for _, step := range steps {
 					script = append(script, step(l))
 				}
-				s := l.run(t, a, c, modules, append(script, modelserver.Reply{Text: "All is done.", Usage: usage}))
+				s := l.run(t, a, c, modules, task, append(script, modelserver.Reply{Text: "All is done.", Usage: usage}))
 				check(t, a, c, l, s)
 			})
 		}

@@ -122,13 +122,16 @@ func (s session) heard(text string) bool {
 	return slices.ContainsFunc(s.asked, func(r modelserver.Request) bool { return bytes.Contains(r.Body, []byte(text)) })
 }
 
+// task is what every agent is asked.
+const task = "Please do what is to be done."
+
 // run lets a scripted model drive an agent through the steps.
-func (l *lab) run(t *testing.T, a agent, c column, modules string, steps []modelserver.Reply) session {
+func (l *lab) run(t *testing.T, a agent, c column, modules, prompt string, steps []modelserver.Reply) session {
 	t.Helper()
 	model := modelserver.Handler(modelserver.Script{Replies: steps, Aside: &modelserver.Reply{Text: "A title", Usage: usage}, Key: key})
 	defer model.Close()
 	url, command, finish := c.start(t, l, a, model)
-	argv := a.argv("Please do what is to be done.", url)
+	argv := a.argv(prompt, url)
 	argv[0] = filepath.Join(modules, ".bin", argv[0])
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()

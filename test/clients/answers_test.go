@@ -70,7 +70,7 @@ func seen(t *testing.T, c client, mode string, reply modelserver.Reply) {
 	t.Helper()
 	l := newLab(t, reply, reply, reply)
 	r := c.drive(t, l.dir, l.model.URL, modelKey, mode)
-	if !strings.Contains(r.Error+r.Detail, launch.Rule) || r.Requests != 1 {
+	if !strings.Contains(r.Text+r.Error+r.Detail, launch.Rule) || r.Requests != 1 {
 		missed(t, c.name()+"/"+mode, "after %d requests the client says %q %q %q", r.Requests, r.Text, r.Error, r.Detail)
 	}
 }
