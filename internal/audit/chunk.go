@@ -88,46 +88,62 @@ func (c *chunker) next() (chunk, error) {
 }
 
 // checkOpening compares an exported value with the entry's commitment; it tells
-// what is wrong, the commitment's name, and the entry whose erasure the value
-// records, else -1.
-func checkOpening(line []byte, l Leaf, values bool) (what, name string, erases int64) {
+// what is wrong, the commitment's name, and the entries whose erasure the value
+// records.
+func checkOpening(line []byte, l Leaf, values bool) (what, name string, erases []span) {
 	var o opening
 	if err := decodeLine(line, &o); err != nil {
-		return "a value cannot be read", "", -1
+		return "a value cannot be read", "", nil
 	}
 	value, err := o.value()
 	if err != nil {
-		return "a value cannot be read", "", -1
+		return "a value cannot be read", "", nil
 	}
 	salt, err := hex.DecodeString(o.Salt)
 	if err != nil || hex.EncodeToString(salt) != o.Salt || len(salt) != SaltSize || o.Seq != l.Seq || !values {
-		return "a value stands in the wrong place", "", -1
+		return "a value stands in the wrong place", "", nil
 	}
 	want, ok := l.Commit[o.Open]
 	if !ok || Commit(o.Open, salt, value) != want {
-		return fmt.Sprintf("its value %.20q was changed", o.Open), "", -1
+		return fmt.Sprintf("its value %.20q was changed", o.Open), "", nil
 	}
 	if o.Open == RowValue {
 		return "", o.Open, erasedBy(value)
 	}
-	return "", o.Open, -1
+	return "", o.Open, nil
 }
 
-// erasedBy reads the entry that an erasure's row names.
-func erasedBy(row []byte) int64 {
+// span is a run of entries, first and last.
+type span struct{ first, last int64 }
+
+// erasedBy reads the entries that an erasure's row names.
+func erasedBy(row []byte) []span {
 	if !bytes.Contains(row, []byte(EraseEvent)) {
-		return -1
+		return nil
 	}
 	var columns []string // timestamp, type, …, data
 	if json.Unmarshal(row, &columns) != nil || len(columns) < 3 || columns[1] != EraseEvent {
-		return -1
+		return nil
 	}
 	data, err := action.ParseObject([]byte(columns[len(columns)-1]))
 	if err != nil {
-		return -1
+		return nil
 	}
 	if n, ok := data["erased_leaf"].(int64); ok {
-		return n
+		return []span{{n, n}}
 	}
-	return -1
+	list, _ := data["erased_leaves"].([]any)
+	out := make([]span, 0, len(list))
+	for _, e := range list {
+		pair, _ := e.([]any)
+		if len(pair) != 2 {
+			continue
+		}
+		first, ok1 := pair[0].(int64)
+		last, ok2 := pair[1].(int64)
+		if ok1 && ok2 && first <= last {
+			out = append(out, span{first, last})
+		}
+	}
+	return out
 }

@@ -25,7 +25,8 @@ const ExportVersion = "sallyport/export/v1"
 const RowValue = "row"
 
 // EraseEvent is the type of the event that records an erasure; its data names
-// the entry in "erased_leaf".
+// the entry in "erased_leaf", or many in "erased_leaves" as pairs of the first
+// and the last of a run.
 const EraseEvent = "data.erase"
 
 // header is an export's first line; keys are in the order of encoding/json.

@@ -75,7 +75,7 @@ type Report struct {
 // or tells that the input could not be read.
 func Verify(r io.Reader, o VerifyOptions) (Report, error) {
 	const op = "audit.verify"
-	v := &verifier{opt: o, erased: map[int64]bool{}}
+	v := &verifier{opt: o}
 	err := v.run(r)
 	var p *Problem
 	if stop, ok := errors.AsType[problemError](err); ok {
@@ -114,7 +114,7 @@ type verifier struct {
 	covered  int64 // entries under the last good checkpoint
 	last     int64 // microseconds
 	unopened []int64
-	erased   map[int64]bool
+	erased   []span
 }
 
 func (v *verifier) run(r io.Reader) error {
@@ -218,8 +218,10 @@ func (v *verifier) item(it *item) error {
 	if it.point != nil {
 		return v.checkpoint(it)
 	}
-	if it.erases >= 0 {
-		v.erased[it.erases] = true
+	for _, e := range it.erases {
+		if e.last < it.seq { // what comes later cannot be erased yet
+			v.erased = append(v.erased, e)
+		}
 	}
 	if it.seq != v.size {
 		return bad(it.line, v.size, v.size, "entry number %d stands in its place: entries are missing, doubled or out of order", it.seq)
@@ -270,8 +272,18 @@ func (v *verifier) finish() error {
 	if v.covered != v.size {
 		return bad(0, v.covered, v.size-1, "no signed checkpoint covers them")
 	}
+	return v.excused()
+}
+
+// excused holds the entries without values against the records of erasures.
+func (v *verifier) excused() error {
+	slices.SortFunc(v.erased, func(a, b span) int { return cmp.Compare(a.first, b.first) })
+	next, last := 0, int64(-1) // spans that begin so far, and where the longest ends
 	for _, seq := range v.unopened {
-		if !v.erased[seq] {
+		for ; next < len(v.erased) && v.erased[next].first <= seq; next++ {
+			last = max(last, v.erased[next].last)
+		}
+		if seq > last {
 			return bad(0, seq, seq, "its values are missing and no erasure of them is recorded")
 		}
 		v.report.Erased++
@@ -292,7 +304,7 @@ type item struct {
 	line     int64
 	seq      int64
 	micros   int64
-	erases   int64 // entry whose erasure this one records, else -1
+	erases   []span // entries whose erasure this one records
 	hash     tlog.Hash
 	isLeaf   bool
 	unopened bool
@@ -325,7 +337,7 @@ func parse(c chunk, key note.Verifier, values bool) parsed {
 	}
 	no := c.line
 	for line := range bytes.SplitSeq(bytes.TrimSuffix(c.data, []byte{'\n'}), []byte{'\n'}) {
-		it := item{line: no, erases: -1}
+		it := item{line: no}
 		no++
 		switch {
 		case bytes.HasPrefix(line, []byte(leafHead)):
@@ -341,7 +353,7 @@ func parse(c chunk, key note.Verifier, values bool) parsed {
 			if what != "" && last.bad == "" {
 				last.line, last.bad = it.line, what
 			}
-			last.erases = max(last.erases, erases)
+			last.erases = append(last.erases, erases...)
 			out.opened++
 			open++
 			continue

@@ -168,3 +168,57 @@ func (s *synthetic) Entries(_ context.Context, _ int64, _ bool, fn func(int64, [
 }
 
 var _ audit.Source = (*store.Store)(nil)
+
+// BenchmarkRetain removes 20,000 old events while another process appends: how
+// long one of its appends takes meanwhile, and how long without.
+func BenchmarkRetain(b *testing.B) {
+	for b.Loop() {
+		dir := b.TempDir()
+		now := time.Now().Add(-48 * time.Hour)
+		s, other := open(b, dir, clock(&now)), open(b, dir)
+		text := string(bytes.Repeat([]byte("x"), 2000))
+		var wg sync.WaitGroup
+		for range 64 {
+			wg.Go(func() {
+				for range 20_000 / 64 {
+					if _, err := s.Append(b.Context(), record.Event{Type: "old", Data: map[string]any{"text": text}}); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		var took []time.Duration
+		appendFor := func(done func() bool) {
+			took = took[:0]
+			for !done() {
+				start := time.Now()
+				if _, err := other.Append(b.Context(), record.Event{Type: "new"}); err != nil {
+					b.Error(err)
+					return
+				}
+				took = append(took, time.Since(start))
+			}
+			slices.Sort(took)
+		}
+		report := func(name string) {
+			b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), name+"-p99-µs")
+			b.ReportMetric(float64(took[len(took)-1].Microseconds()), name+"-max-µs")
+		}
+		begin := time.Now()
+		appendFor(func() bool { return time.Since(begin) > 2*time.Second })
+		report("alone")
+		var over atomic.Bool
+		begin = time.Now()
+		go func() {
+			defer over.Store(true)
+			if n, err := s.Retain(b.Context(), time.Now().Add(-24*time.Hour), 0); err != nil || n < 19_000 {
+				b.Error(n, err)
+			}
+		}()
+		appendFor(over.Load)
+		b.ReportMetric(time.Since(begin).Seconds(), "retain-s")
+		report("during")
+	}
+}

@@ -1,14 +1,16 @@
 // Package store is the one database of an instance: state.db, SQLite in WAL
 // mode with synchronous=FULL. It is the gate's ledger and holds events, the
 // log's entries and checkpoints, contexts and their labels, money, grants,
-// asks and statements, runs and notes.
+// asks and statements, runs and notes, the API keys of clients (hashes only),
+// alerts with their deliveries, and how far readers of events have come.
 //
 // Invariants: what changes state and the log's entry about it are one
 // transaction, so there is no effect without evidence and no evidence without
 // effect; nothing is acknowledged before it is on disk; all writes of a process
 // go through one goroutine that commits them in groups, each in a savepoint of
 // its own, and processes take turns (turnstile.go); labels only rise; a nonce
-// is consumed once; spent plus reserved never exceeds a limit by reservation;
+// is consumed once; spent plus reserved never exceeds a limit by reservation, be it an
+// agent's, a key's or a day's, and what is held is let go everywhere at once;
 // times of entries never decrease; after a failed sync nothing is accepted any
 // more.
 //
@@ -26,6 +28,15 @@
 // as OpenTelemetry names them. A string longer than 64 KiB is cut and
 // "truncated" maps its path to its true length; of a model's messages only the
 // last one is kept, with the count and the size of all.
+//
+// With Options.Mask all of it is masked before it is cut and stored, and so are
+// the targets of intents, notes, and the words of alerts and deliveries. Names
+// (agents, sessions, contexts, models' aliases in accounts, keys) are not, and
+// neither are asks, statements and grants: what people sign and rules match must
+// be there to the letter.
+//
+// Events, asks and notes leave by Erase, one at a time, or by Retain, all before
+// a time; entries of the log, costs and counters stay.
 //
 // It imports the vocabulary; the tree's functions are injected by app. Drivers
 // and other services must not import it.

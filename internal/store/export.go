@@ -156,8 +156,14 @@ func flat(hashes []Hash) []byte {
 }
 
 // eraseType is the type of the event that records an erasure. The verifier
-// reads it: values may be missing only where one names their entry.
+// reads it: values may be missing only where one names their entry, in
+// erased_leaf or in the spans of erased_leaves.
 const eraseType = "data.erase"
+
+// forgetTarget is for an intent whose event goes. The target of an action may be
+// a path or a person; that of a model call is a model, which the costs are
+// counted by.
+const forgetTarget = `UPDATE intents SET target='' WHERE leaf=? AND kind <> 'model.call'`
 
 // Erase removes what an event says and the salts of its entry's commitments:
 // nothing is left from which its content could be told or guessed, and every
@@ -199,9 +205,7 @@ func (s *Store) Erase(ctx context.Context, event int64, by string) error {
 		if _, err := t.exec(`UPDATE events SET agent_id='', session_id='', data=? WHERE id=?`, string(data), event); err != nil {
 			return err
 		}
-		// The target of an action may be a path or a person; that of a model call
-		// is a model, which the costs are counted by.
-		if _, err := t.exec(`UPDATE intents SET target='' WHERE leaf=? AND kind <> 'model.call'`, leaf); err != nil {
+		if _, err := t.exec(forgetTarget, leaf); err != nil {
 			return err
 		}
 		return t.note(record.Event{Type: eraseType, Channel: "OPERATOR", Data: map[string]any{"erased_leaf": leaf, "erased_event": event, "by": by}})

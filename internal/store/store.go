@@ -135,7 +135,7 @@ func (s *Store) open(ctx context.Context) error {
 	// The tmpfs of a sandbox or a hostile TMPDIR is no place for sort files.
 	common := []string{"busy_timeout(" + strconv.Itoa(busyMillis) + ")", "temp_store(memory)", "foreign_keys(1)", "trusted_schema(0)"}
 	if s.write, err = sql.Open("sqlite", dsn(s.path, append(common,
-		"journal_mode(WAL)", "synchronous(FULL)", "secure_delete(1)", "journal_size_limit(67108864)")...)); err != nil {
+		"auto_vacuum(2)", "journal_mode(WAL)", "synchronous(FULL)", "secure_delete(1)", "journal_size_limit(67108864)")...)); err != nil {
 		return err
 	}
 	s.write.SetMaxOpenConns(1)
