@@ -6,6 +6,7 @@ import (
 
 	"sallyport/internal/config"
 	"sallyport/internal/fault"
+	"sallyport/internal/policy"
 )
 
 // Options say where an installation is and how it is opened.
@@ -27,6 +28,8 @@ type App struct {
 	exists   bool     // the state directory was there
 	envFiles []string // the .env files that may have been read
 	lazy     *database
+	texts    *lazyScreening
+	sinks    []policy.Sink // of one guarded run, beside those of the configuration
 }
 
 // Open reads the configuration and checks the state directory. Errors are of
@@ -64,6 +67,7 @@ func Open(ctx context.Context, o Options) (*App, error) {
 	a := &App{Paths: paths, Config: cfg, Env: env, exists: exists, envFiles: files}
 	a.Notices = append(append(a.Notices, cfg.Notices...), env.Notices...)
 	a.lazy = newDatabase(paths, cfg, o.Environ)
+	a.texts = &lazyScreening{cfg: cfg}
 	return a, nil
 }
 

@@ -71,8 +71,17 @@ func (d *database) open(ctx context.Context) (*store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	masker, err := newMasker(d.cfg)
+	if err != nil {
+		return nil, err
+	}
+	var hide func(any) any
+	if masker != nil {
+		hide = masker.Value
+	}
 	st, err := store.Open(ctx, store.Options{
-		Dir: d.paths.Home, Tree: signer, Instance: signer.Origin(), ReadOnly: d.cfg.ReadOnlyMode, OnCheckpoint: pushes.offer,
+		Mask: hide,
+		Dir:  d.paths.Home, Tree: signer, Instance: signer.Origin(), ReadOnly: d.cfg.ReadOnlyMode, OnCheckpoint: pushes.offer,
 	})
 	if err != nil {
 		pushes.stop()

@@ -36,6 +36,16 @@ type engine struct {
 	inFlight []store.InFlight       // what a dead process left behind
 	run      int64                  // id of this run
 	now      func() time.Time
+
+	rules                 *rulesInForce // nil until wired
+	wait                  time.Duration // how long an unattended question waits for an answer from elsewhere
+	screen                *screening
+	up                    *upstreams
+	figures               *figures
+	keysKnown             *keysKnown
+	moderate, moderateOut moderator // of what goes to models, and of what they say; nil for none
+	watched               *watched
+	unwatch               func() // ends the watching for alerts
 }
 
 // newEngine wires a run of these agents. What is wrong with a model, a key or
@@ -81,21 +91,63 @@ func (e *engine) wire(ctx context.Context, agents []*config.Agent, asker approva
 	if err != nil {
 		return err
 	}
-	people, _, err := a.People(ctx, asker)
+	if e.rules == nil {
+		e.rules = &rulesInForce{}
+	}
+	e.rules.now.Store(rules)
+	if err := e.wireMonitor(ctx); err != nil {
+		return err
+	}
+	people, _, err := a.people(ctx, asker, e.wait)
 	if err != nil {
 		return err
 	}
 	e.boxes = newSessions(dir)
 	e.gate, err = gate.New(gate.Config{
-		Ledger: e.store, Policy: rules, Approver: newPatience(people, e.plans, a.profileOf), Now: e.now,
+		Ledger: e.store, Policy: e.rules, Approver: newPatience(people, e.plans, a.profileOf), Now: e.now,
 		Executors: map[action.Kind]gate.Executor{
 			action.AgentSpawn: spawner{}, action.ModelCall: e.models,
 			action.SessionStart: startSession{e.boxes}, action.Exec: execScript{e.boxes},
-			action.NetConnect: opened{}, action.HTTPRequest: opened{}, action.SecretUse: released{},
+			action.NetConnect: opened{}, action.HTTPRequest: opened{}, action.SecretUse: released{}, action.ToolCall: opened{},
 		},
 	})
-	e.boxes.net = &outlets{gate: e.gate, rules: rules, plans: e.plans, journal: e.store, state: e.app.Paths.Home, names: &grantedNames{grants: st.Grants, now: e.now}}
-	return err
+	if err != nil {
+		return err
+	}
+	p, err := e.modelProxy()
+	if err != nil {
+		return err
+	}
+	e.watched = newWatched(p, a.Config)
+	e.boxes.net = &outlets{gate: e.gate, models: e.watched, rules: rules, plans: e.plans, journal: e.store, state: e.app.Paths.Home, names: &grantedNames{grants: st.Grants, now: e.now}}
+	return nil
+}
+
+// wireMonitor makes what reads texts, prices calls and counts.
+func (e *engine) wireMonitor(ctx context.Context) (err error) {
+	if e.screen, err = e.app.texts.get(); err != nil {
+		return err
+	}
+	if e.up, err = newUpstreams(e.app.Config, e.app.Env); err != nil {
+		return err
+	}
+	if e.moderate, e.moderateOut, err = e.app.newModerators(); err != nil {
+		return err
+	}
+	if limit := e.app.Config.SpendLimitDollars; limit != nil {
+		e.models.total = microsOf(*limit)
+	}
+	e.figures, e.keysKnown = newFigures(), &keysKnown{}
+	keys, err := e.store.Keys(ctx)
+	if err != nil {
+		return err
+	}
+	e.keysKnown.set(keys)
+	e.models.proxied = func(a action.Action) (record.Reservation, error) {
+		key, known := e.keysKnown.get(a.Arg("key"))
+		return e.up.quote(a, key, known, e.models.total, e.now())
+	}
+	return nil
 }
 
 // planOutlet prepares a profile's way out, if it has one.
@@ -124,11 +176,18 @@ func (e *engine) begin(ctx context.Context, agents []*config.Agent) (err error) 
 	if e.run, err = e.store.StartRun(ctx, names, ""); err != nil {
 		return err
 	}
+	if e.unwatch, err = e.app.watch(context.WithoutCancel(ctx), e.store.Store); err != nil {
+		return err
+	}
 	return e.boxes.own(ctx, e.store.Store, e.run)
 }
 
 func (e *engine) close() {
-	err := errors.Join(e.boxes.endAll(), os.RemoveAll(e.boxes.dir), e.store.EndRun(context.Background(), e.run), e.store.file.Close())
+	err := errors.Join(e.boxes.endAll(), e.closeModels())
+	if e.unwatch != nil {
+		e.unwatch()
+	}
+	err = errors.Join(err, os.RemoveAll(e.boxes.dir), e.store.EndRun(context.Background(), e.run), e.store.file.Close())
 	if err != nil {
 		fmt.Fprintln(e.opts.Out, sentence(err))
 	}

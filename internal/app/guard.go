@@ -160,6 +160,9 @@ func (a *App) withAgent(name, profile string) *App {
 	}
 	cfg.Agents[name] = set
 	b.Config = &cfg
+	if p, err := cfg.Profile(profile); err == nil {
+		b.sinks = modelSinksOf(&cfg, p)
+	}
 	return &b
 }
 

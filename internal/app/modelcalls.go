@@ -40,6 +40,10 @@ type modelCalls struct {
 	models map[string]*wiredModel
 	limits map[string]record.Micros // by agent; negative = none
 	total  record.Micros            // of all agents together; negative = none
+
+	// proxied quotes the calls that pass through the model proxy, whose request
+	// is known by its hash.
+	proxied func(a action.Action) (record.Reservation, error)
 }
 
 // maxModelConns is how many calls may be under way to one host: one for each
@@ -183,6 +187,9 @@ func (m *modelCalls) limit(agent string) (own, total record.Micros) {
 // Quote bounds what a model call may cost. Without a known price a spend limit
 // could not hold, so the call is refused.
 func (m *modelCalls) Quote(a action.Action) (record.Reservation, error) {
+	if a.Arg("content") != "" && m.proxied != nil {
+		return m.proxied(a)
+	}
 	w, err := m.find(a.Target)
 	if err != nil {
 		return record.Reservation{}, err

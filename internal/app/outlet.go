@@ -27,12 +27,13 @@ import (
 // net.connect, http.request and secret.use: they are opened when the payload
 // begins and settled when the bytes have passed.
 type outlet struct {
-	plan  *outletPlan
-	gate  *gate.Gate
-	rules *policy.Engine
-	who   action.Action // agent, session and context of everything that passes
-	box   *sandbox.Sandbox
-	tally *tally
+	plan   *outletPlan
+	gate   *gate.Gate
+	rules  *policy.Engine
+	models *watched
+	who    action.Action // agent, session and context of everything that passes
+	box    *sandbox.Sandbox
+	tally  *tally
 
 	cancel context.CancelFunc
 	served sync.WaitGroup
@@ -45,14 +46,15 @@ type outlet struct {
 
 // openOutlet begins to serve. The payload may already be running: until then
 // its connections wait.
-func openOutlet(ctx context.Context, plan *outletPlan, g *gate.Gate, rules *policy.Engine, who action.Action, box *sandbox.Sandbox, t *tally, names *grantedNames, journal journal, state string) (*outlet, error) {
+func openOutlet(ctx context.Context, of *outlets, plan *outletPlan, who action.Action, box *sandbox.Sandbox, t *tally) (*outlet, error) {
 	hand := box.Handoff()
 	if hand == nil {
 		return nil, fault.New("app.outlet", fault.Unsupported, "the sandbox handed no connections over, so the network rules could not be kept; set network.off in the profile, or use tier full")
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	o := &outlet{plan: plan, gate: g, rules: rules, who: who, box: box, tally: t, cancel: cancel, names: names, notes: newRefusals(journal, who)}
-	o.actions, o.refusals, o.room = newPace(actionBurst, actionsPerSecond), newPace(refusalBurst, refusalsPerSecond), newRoom(state)
+	rules, names := of.rules, of.names
+	o := &outlet{plan: plan, gate: of.gate, rules: rules, models: of.models, who: who, box: box, tally: t, cancel: cancel, names: names, notes: newRefusals(of.journal, who)}
+	o.actions, o.refusals, o.room = newPace(actionBurst, actionsPerSecond), newPace(refusalBurst, refusalsPerSecond), newRoom(of.state)
 	dns := fakedns.New(fakedns.Options{
 		Allowed: func(name string) bool {
 			return rules.NameAllowed(plan.profile, name) || names.has(ctx, who.Agent, name)
@@ -61,7 +63,7 @@ func openOutlet(ctx context.Context, plan *outletPlan, g *gate.Gate, rules *poli
 	})
 	server, err := proxy.New(proxy.Config{
 		Dial: plan.dial.DialContext, Level: o.level, Judge: o, Names: dns, Original: sandbox.OriginalDst, Program: o.program,
-		RootCAs: plan.roots, Authority: plan.authority, Credentials: o.credentials(),
+		RootCAs: plan.roots, Authority: plan.authority, Credentials: o.credentials(), Watch: o.watch,
 		OnRefused: func(d proxy.Dest, err error) { o.refused("net.connect", hostPort(d), ruleOf(err), 1) },
 	})
 	if err != nil {
@@ -81,6 +83,9 @@ func (o *outlet) close() {
 }
 
 func (o *outlet) level(d proxy.Dest) proxy.Level {
+	if o.models.is(d.Host) {
+		return proxy.LevelRequest
+	}
 	if _, each := o.rules.NetworkLevel(o.plan.profile, d.Host, d.Port, d.Program); each {
 		return proxy.LevelRequest
 	}

@@ -13,9 +13,10 @@ import (
 
 // outlets opens the way out for sessions, by profile.
 type outlets struct {
-	gate  *gate.Gate
-	rules *policy.Engine
-	names *grantedNames
+	gate   *gate.Gate
+	models *watched
+	rules  *policy.Engine
+	names  *grantedNames
 
 	journal journal
 	state   string // directory that everything is written down in
@@ -65,5 +66,5 @@ func (o *outlets) open(ctx context.Context, a action.Action, box *sandbox.Sandbo
 		t = newTally(nil)
 	}
 	who := action.Action{Agent: a.Agent, Session: a.Session, Context: a.Context}
-	return openOutlet(ctx, p, o.gate, o.rules, who, box, t, o.names, o.journal, o.state)
+	return openOutlet(ctx, o, p, who, box, t)
 }

@@ -18,6 +18,11 @@ var _ approval.Book = (*store.Store)(nil)
 // People wires the approval room and gives the owner's key with it, which is
 // the one that is trusted. asker is nil where nobody can be asked.
 func (a *App) People(ctx context.Context, asker approval.Asker) (*approval.Service, ssh.Signer, error) {
+	return a.people(ctx, asker, 0)
+}
+
+// people is People for who waits for answers from elsewhere.
+func (a *App) people(ctx context.Context, asker approval.Asker, wait time.Duration) (*approval.Service, ssh.Signer, error) {
 	st, err := a.Store(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -27,7 +32,7 @@ func (a *App) People(ctx context.Context, asker approval.Asker) (*approval.Servi
 		return nil, nil, err
 	}
 	svc, err := approval.New(approval.Config{
-		Book: st, Instance: a.Signer().Origin(), Now: time.Now, Signer: signer, Asker: asker,
+		Book: st, Instance: a.Signer().Origin(), Now: time.Now, Signer: signer, Asker: asker, Wait: wait,
 		Trust:    approval.Trust{People: []approval.Person{{Name: ownerName(), Groups: []string{"owner"}, Keys: []ssh.PublicKey{signer.PublicKey()}}}},
 		LastTime: st.LastTime,
 	})

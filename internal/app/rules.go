@@ -84,7 +84,9 @@ func (a *App) settings(agents []*config.Agent) (policy.Settings, error) {
 		clearance := parse("agents."+name+".clearance", set.Clearance)
 		s.Agents[name] = policy.Agent{Profile: set.Profile, Protection: cfg.Protection(ag), Ceiling: clearance, Clearance: clearance}
 	}
-	s.Sinks = a.modelSinks(parse)
+	s.Screen = a.texts.read
+	s.Sinks = slices.Concat(a.sinks, a.modelSinks(parse), a.proxySinks(parse))
+	s.Results = a.proxyResults(parse)
 	if s.Extra, err = a.policyFiles(); err != nil {
 		errs = append(errs, err)
 	}

@@ -26,6 +26,7 @@ type commands struct {
 
 	Run    runCmd    `cmd:"" group:"start" help:"Run an agent file, or a directory of them."`
 	Guard  guardCmd  `cmd:"" group:"start" help:"Run any program as an agent that nobody trusts."`
+	Proxy  proxyCmd  `cmd:"" group:"start" help:"Judge and record every call of any client to its model."`
 	Init   initCmd   `cmd:"" group:"start" help:"Write a commented default configuration and the state directory."`
 	Config configCmd `cmd:"" group:"start" help:"Check, show or describe the configuration."`
 	Models modelsCmd `cmd:"" group:"start" help:"List model names, prices and what each may receive."`
@@ -48,6 +49,7 @@ type commands struct {
 	Grant     grantCmd     `cmd:"" group:"steer" help:"Give a standing permission."`
 	Revoke    revokeCmd    `cmd:"" group:"steer" help:"End a standing permission."`
 
+	Keys    keysCmd    `cmd:"" group:"steer" help:"Make, list and end API keys of clients."`
 	Changes changesCmd `cmd:"" group:"steer" help:"Review, commit or discard what guarded programs wrote."`
 
 	Policy policyCmd `cmd:"" group:"prove" help:"Show, test and explain the rules."`

@@ -81,8 +81,8 @@ type Logging struct {
 	MaxBytes    int64  `json:"max_bytes"`    // size at which it is rotated
 	BackupCount int    `json:"backup_count"` // rotated files kept
 
-	Format        string `json:"format"`           // json or text
-	FileRotation  bool   `json:"file_rotation"`    // false: it grows without end
+	Format        string `json:"format"`                    // json or text
+	FileRotation  bool   `json:"file_rotation"`             // false: it grows without end
 	MaxFileSizeMB int64  `json:"max_file_size_mb,omitzero"` // 0: see MaxBytes
 }
 

@@ -160,6 +160,9 @@ func (c *Config) Upstream(vendor string) (ProxyUpstream, bool) {
 	return u, ok
 }
 
+// VendorURL gives a vendor's public address; "" for a vendor that is none.
+func VendorURL(vendor string) string { return vendors[vendor].BaseURL }
+
 // monitorProblems lists what the monitor's settings contradict.
 func (c *Config) monitorProblems(add func(key, format string, args ...any)) {
 	host := strings.Trim(c.Proxy.Listen[:strings.LastIndexByte(c.Proxy.Listen, ':')], "[]")

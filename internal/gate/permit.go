@@ -17,10 +17,10 @@ type Permit struct {
 	Receipt record.Receipt
 	Label   label.Label // the result's label, fixed before the result exists
 
-	action  action.Action
-	opened  time.Time
-	taken   atomic.Bool
-	state   atomic.Int32 // open, released, settled
+	action action.Action
+	opened time.Time
+	taken  atomic.Bool
+	state  atomic.Int32 // open, released, settled
 }
 
 // The states of a permit, in the only order they are passed.

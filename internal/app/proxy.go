@@ -1,0 +1,274 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"sallyport/internal/auth"
+	"sallyport/internal/fault"
+	"sallyport/internal/llmproxy"
+	"sallyport/internal/llmproxy/ingest"
+	"sallyport/internal/policy"
+	"sallyport/internal/record"
+)
+
+// ProxyOptions say how the model proxy is served.
+type ProxyOptions struct {
+	Listen string                     // host:port; "" means proxy.listen
+	Out    io.Writer                  // what people read
+	Ready  func(addr string, ln bool) // hears the address that is listened on; may be nil
+}
+
+const (
+	headTimeout = 10 * time.Second // for a request's head
+	idleTimeout = 2 * time.Minute  // between two requests of a connection
+	maxHead     = 64 << 10         // bytes of a request's head
+	closeWait   = 30 * time.Second // for open calls when the proxy ends
+	keysPoll    = 2 * time.Second  // how soon a new key's agent is known
+)
+
+// rulesInForce is a policy that can be replaced while it decides: keys come and
+// go, and with them the agents that are known.
+type rulesInForce struct{ now atomic.Pointer[policy.Engine] }
+
+// Decide implements gate.Policy.
+func (r *rulesInForce) Decide(q record.Question) record.Decision { return r.now.Load().Decide(q) }
+
+// SetDigest implements gate.Policy.
+func (r *rulesInForce) SetDigest() string { return r.now.Load().SetDigest() }
+
+// served is a model proxy that runs.
+type served struct {
+	app    *App
+	engine *engine
+	rules  *rulesInForce
+	keys   *auth.Keys
+	proxy  *llmproxy.Proxy
+	out    io.Writer
+}
+
+// Proxy serves the model proxy until ctx ends. What is under way then gets a
+// while to end. Errors before it listens are of kind fault.Config or
+// fault.Unavailable.
+func (a *App) Proxy(ctx context.Context, o ProxyOptions) (err error) {
+	if err := errors.Join(a.Config.Problems(false)...); err != nil {
+		return err
+	}
+	s, err := a.newServed(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer s.engine.close()
+	ln, err := s.listen(ctx, o)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go s.stopped(ctx, cancel)
+	go s.followKeys(ctx)
+	srv := &http.Server{
+		Handler: s.handler(), ReadHeaderTimeout: headTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHead,
+		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+		ErrorLog:    slog.NewLogLogger(s.engine.store.log.Handler(), slog.LevelWarn),
+	}
+	s.announce(ctx, ln.Addr().String())
+	if o.Ready != nil {
+		o.Ready(ln.Addr().String(), true)
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(ln) }()
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+	}
+	return errors.Join(err, s.close(srv), because(ctx, nil))
+}
+
+// close lets the listener end while what is under way does.
+func (s *served) close(srv *http.Server) error {
+	quick, done := context.WithTimeout(context.Background(), closeWait)
+	defer done()
+	shut := make(chan error, 1)
+	go func() { shut <- srv.Shutdown(quick) }()
+	err := s.engine.closeModels()
+	if e := <-shut; e != nil {
+		err = errors.Join(err, srv.Close())
+	}
+	return err
+}
+
+func (s *served) listen(ctx context.Context, o ProxyOptions) (net.Listener, error) {
+	cfg := s.app.Config.Proxy
+	addr := cfg.Listen
+	if o.Listen != "" {
+		addr = o.Listen
+		with := *s.app.Config
+		with.Proxy.Listen = addr
+		if err := errors.Join(with.Problems(false)...); err != nil {
+			return nil, err
+		}
+	}
+	var secure *tls.Config
+	if cfg.TLS != nil {
+		cert, err := tls.LoadX509KeyPair(cfg.TLS.Cert, cfg.TLS.Key)
+		if err != nil {
+			return nil, &fault.Error{Op: "app.proxy", Kind: fault.Config, Err: err, Public: "proxy.tls: certificate and key cannot be read as a pair; check both files"}
+		}
+		secure = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}
+	}
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, &fault.Error{Op: "app.proxy", Kind: fault.Unavailable, Err: err, Public: fmt.Sprintf("%s cannot be listened on (is another proxy running?); name another address with --listen or proxy.listen", addr)}
+	}
+	if secure != nil {
+		ln = tls.NewListener(ln, secure)
+	}
+	return ln, nil
+}
+
+// newServed wires the gate, the keys and the proxy.
+func (a *App) newServed(ctx context.Context, o ProxyOptions) (*served, error) {
+	e := &engine{app: a, opts: RunOptions{Out: o.Out, Operator: ownerName()}, models: newModelCalls(), plans: map[string]*outletPlan{}, now: time.Now}
+	st, err := a.Store(ctx)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := st.Keys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &served{app: a, engine: e, rules: &rulesInForce{}, keys: auth.NewKeys(st, time.Now), out: o.Out}
+	e.app = a.withKeyAgents(keys)
+	e.rules, e.wait = s.rules, time.Duration(a.Config.Proxy.ApprovalWait)*time.Second
+	if err := e.wire(ctx, nil, nil); err != nil {
+		return nil, err
+	}
+	if err := e.begin(ctx, nil); err != nil {
+		return nil, err
+	}
+	agents := make([]string, len(keys))
+	for i, k := range keys {
+		agents[i] = k.Agent
+	}
+	if err := release(ctx, st, agents); err != nil {
+		return nil, err
+	}
+	s.proxy = e.watched.proxy
+	return s, nil
+}
+
+// handler is everything the listener serves.
+func (s *served) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
+	mux.Handle("GET /metrics", s.metrics())
+	mux.Handle("POST /v1/events", ingest.Handler(s.source, s.engine.store, ingest.Options{}))
+	mux.Handle("/", s.proxy.Handler(keyring{s.keys}))
+	return mux
+}
+
+// source authenticates who sends events of its own.
+func (s *served) source(r *http.Request) (string, error) {
+	key, err := s.keys.Find(r.Context(), bearer(r), record.RoleIngest)
+	return key.Name, err
+}
+
+// metrics serves the figures to keys that may read them.
+func (s *served) metrics() http.Handler {
+	figures := s.engine.figures.handler()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := s.keys.Find(r.Context(), bearer(r), record.RoleMetrics); err != nil {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			status := http.StatusUnauthorized
+			if !fault.Is(err, fault.Denied) {
+				status = http.StatusServiceUnavailable
+			}
+			http.Error(w, fault.PublicText(err), status)
+			return
+		}
+		figures.ServeHTTP(w, r)
+	})
+}
+
+func bearer(r *http.Request) string {
+	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	return token
+}
+
+// followKeys makes the agents of new keys known.
+func (s *served) followKeys(ctx context.Context) {
+	st := s.engine.store.Store
+	seen := int64(-1)
+	for tick := time.NewTicker(keysPoll); ; {
+		if rev, err := st.KeysRevision(ctx); err == nil && rev != seen {
+			if err := s.reload(ctx); err != nil {
+				s.engine.store.log.LogAttrs(ctx, slog.LevelError, "keys", slog.String("error", sentence(err)))
+			} else {
+				seen = rev
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			tick.Stop()
+			return
+		}
+	}
+}
+
+// reload puts the policy in force that knows the agents of all keys.
+func (s *served) reload(ctx context.Context) error {
+	keys, err := s.engine.store.Keys(ctx)
+	if err != nil {
+		return err
+	}
+	rules, err := s.app.withKeyAgents(keys).Policy()
+	if err != nil {
+		return err
+	}
+	s.engine.keysKnown.set(keys)
+	s.rules.now.Store(rules)
+	return nil
+}
+
+// stopped ends the proxy when the operator stops everything.
+func (s *served) stopped(ctx context.Context, end context.CancelCauseFunc) {
+	select {
+	case <-s.engine.store.WatchStop(ctx, ""):
+		end(fault.New("app.proxy", fault.Denied, "everything was stopped by the operator; `sallyport proxy` starts it again"))
+	case <-ctx.Done():
+	}
+}
+
+// announce says how clients get here.
+func (s *served) announce(ctx context.Context, addr string) {
+	scheme := "http"
+	if s.app.Config.Proxy.TLS != nil {
+		scheme = "https"
+	}
+	base := scheme + "://" + addr
+	fmt.Fprintf(s.out, "sallyport: model proxy on %s\n  ANTHROPIC_BASE_URL=%s  OPENAI_BASE_URL=%s/v1  GOOGLE_GEMINI_BASE_URL=%s\n", base, base, base, base)
+	if keys, err := s.engine.store.Keys(ctx); err == nil && len(keys) == 0 {
+		fmt.Fprintf(s.out, "  no client can call yet: `sallyport keys create NAME` makes an API key\n")
+	}
+}
+
+// modelProxy makes the model proxy of an engine: that of the listener, or that
+// of what runs in its sandboxes.
+func (e *engine) modelProxy() (*llmproxy.Proxy, error) {
+	return llmproxy.New(llmproxy.Config{
+		Gate: e.gate, Journal: e.store, Screen: e.screen.screen, Moderate: e.moderate, Upstream: e.up.find, Cost: e.up.cost,
+		PolicySet: e.rules.SetDigest, Observe: e.figures, Now: e.now, Log: e.store.log,
+		MaxBody: e.app.Config.Proxy.MaxBody, MaxCalls: e.app.Config.Proxy.MaxCalls, ApprovalWait: e.wait,
+	})
+}
