@@ -37,9 +37,9 @@ func (x *exchange) judge(c wire.Call) stream.Verdict {
 	if c.Type == typeServer {
 		return x.report(c)
 	}
-	inner, resolved := unwrap(c)
-	if len(inner) == 0 {
-		inner, resolved = []wire.Call{c}, false
+	inner, resolved := wire.Unwrap(c)
+	if !resolved && (len(inner) != 1 || inner[0] != c) {
+		inner = append([]wire.Call{c}, inner...) // more may happen than what is seen inside
 	}
 	var permits []*gate.Permit
 	err := x.judgeable(c, inner)

@@ -122,7 +122,7 @@ func (x *exchange) whole(resp *http.Response, body io.Reader) *halt {
 		return x.unreachable(x.ctx.Err())
 	}
 	if x.out.replaced = len(notices); len(notices) > 0 {
-		if b, err = replace(r, b, notices); err != nil {
+		if b, err = r.Replace(b, notices); err != nil {
 			return x.unreadable(err)
 		}
 	}
@@ -134,8 +134,9 @@ func (x *exchange) whole(resp *http.Response, body io.Reader) *halt {
 func (x *exchange) texts(r *wire.Reply, b []byte) *halt {
 	var all strings.Builder
 	var buf []byte
+	view := wire.Request{Texts: r.Texts}
 	for i := range r.Texts {
-		buf = textOf(r, b, i, buf)
+		buf = view.Text(b, i, buf)
 		x.out.output += int64(len(buf))
 		if reason := x.output(x.p.cfg.Screen.Text(buf)); reason != nil {
 			a := wire.Refuse(x.route.API, x.client, *reason)

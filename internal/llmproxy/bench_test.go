@@ -1,0 +1,126 @@
+package llmproxy
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"sallyport/internal/action"
+	"sallyport/internal/gate"
+	"sallyport/internal/llmproxy/wire"
+	"sallyport/internal/record"
+)
+
+// forgetful is a ledger that keeps nothing, so that what is measured is the
+// proxy.
+type forgetful struct {
+	*book
+	n atomic.Int64
+}
+
+func (f *forgetful) Intend(_ context.Context, _ record.Intent) (record.Receipt, error) {
+	return record.Receipt{ID: f.n.Add(1)}, nil
+}
+func (f *forgetful) Settle(context.Context, record.Outcome) error { return nil }
+
+// ways are the ways to a model server that answers at once.
+func ways(b *testing.B, reply string, kind string) map[string]string {
+	b.Helper()
+	model := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", kind)
+		if kind == "application/json" {
+			io.WriteString(w, reply)
+			return
+		}
+		for e := range strings.SplitAfterSeq(reply, "\n\n") {
+			io.WriteString(w, e)
+			http.NewResponseController(w).Flush()
+		}
+	}))
+	b.Cleanup(model.Close)
+	u := must(url.Parse(model.URL))
+	transport := &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 512}
+	b.Cleanup(transport.CloseIdleConnections)
+	reverse := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) { p.SetURL(u) }, Transport: transport, FlushInterval: -1})
+	b.Cleanup(reverse.Close)
+	ledger := &forgetful{book: &book{approved: map[action.Digest]bool{}}}
+	g := must(gate.New(gate.Config{
+		Ledger: ledger, Policy: ledger, Approver: Patient(ledger), Now: time.Now,
+		Executors: map[action.Kind]gate.Executor{action.ModelCall: ledger, action.ToolCall: ledger},
+	}))
+	up := Upstream{Name: "fake", Base: u, Credential: keyIn(wire.Chat), Transport: transport}
+	p := must(New(Config{
+		Gate: g, Journal: ledger, Screen: must(blocking()), PolicySet: func() string { return "set" },
+		Upstream: func(wire.API, string) (Upstream, error) { return up, nil },
+	}))
+	own := httptest.NewServer(p.Handler(ledger))
+	b.Cleanup(func() { own.Close(); p.Close(b.Context()) })
+	return map[string]string{"direct": model.URL, "reverse": reverse.URL, "proxy": own.URL}
+}
+
+// conversation makes a request of about size bytes: a history that is the same
+// every time and one new message.
+func conversation(size int, stream bool) func(n int) string {
+	var h strings.Builder
+	fmt.Fprintf(&h, `{"model":"m-1","stream":%v,"stream_options":{"include_usage":true},"messages":[`, stream)
+	for h.Len() < size-200 {
+		fmt.Fprintf(&h, `{"role":"user","content":%q},`, strings.Repeat("The quick brown fox jumps over the lazy dog.\n", min(40, (size-100-h.Len())/46+1)))
+	}
+	return func(n int) string { return h.String() + fmt.Sprintf(`{"role":"user","content":"message %d"}]}`, n) }
+}
+
+func run(b *testing.B, base string, body func(int) string) {
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 512}}
+	defer client.CloseIdleConnections()
+	n := 0
+	for b.Loop() {
+		n++
+		r, _ := http.NewRequestWithContext(b.Context(), http.MethodPost, base+"/v1/chat/completions", strings.NewReader(body(n)))
+		r.Header.Set("Authorization", "Bearer sp-good")
+		r.Header.Set("Content-Type", "application/json")
+		resp, err := client.Do(r)
+		if err != nil {
+			b.Fatal(err)
+		}
+		io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != 200 {
+			b.Fatal(resp.Status)
+		}
+	}
+}
+
+// BenchmarkPlain: one client, a reply of 1 KB at once.
+func BenchmarkPlain(b *testing.B) {
+	reply := `{"id":"chatcmpl-1","object":"chat.completion","model":"m-1","choices":[{"index":0,"message":{"role":"assistant","content":"` + strings.Repeat("word ", 180) + `"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":9,"total_tokens":18}}`
+	for _, size := range []int{2 << 10, 50 << 10, 1 << 20} {
+		all := ways(b, reply, "application/json")
+		body := conversation(size, false)
+		for _, way := range []string{"direct", "reverse", "proxy"} {
+			b.Run(fmt.Sprintf("%dKB/%s", size>>10, way), func(b *testing.B) { run(b, all[way], body) })
+		}
+	}
+}
+
+// BenchmarkStream: 100 events, each flushed by the server.
+func BenchmarkStream(b *testing.B) {
+	var s strings.Builder
+	for range 100 {
+		s.WriteString("data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"model\":\"m-1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"word \"},\"finish_reason\":null}]}\n\n")
+	}
+	s.WriteString("data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"model\":\"m-1\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n")
+	all := ways(b, s.String(), "text/event-stream")
+	body := conversation(2<<10, true)
+	for _, way := range []string{"direct", "reverse", "proxy"} {
+		b.Run(way, func(b *testing.B) { run(b, all[way], body) })
+	}
+}
