@@ -41,6 +41,7 @@ func (s *gemini) read(e *event) error {
 	}
 	if err := d.get(0, "error"); !d.empty(err) {
 		s.ended, s.failed = true, true
+		s.drop()
 		return s.sayAll(err)
 	}
 	list := d.get(0, "candidates")
@@ -187,10 +188,12 @@ func (s *gemini) call(e *event, p int, typ string, obj, args int) error {
 	if err != nil {
 		return err
 	}
-	if c.Name == "" {
-		if c.Name = d.key(obj); c.Name == "executableCode" {
-			c.Name = "code_execution"
-		}
+	switch k := d.key(obj); {
+	case c.Name != "" || k == "functionCall":
+	case k == "executableCode":
+		c.Name = "code_execution"
+	default:
+		c.Name = k
 	}
 	switch {
 	case d.null(args):
@@ -219,6 +222,15 @@ func (s *gemini) textCall(e *event, c *candidate, t int) error {
 	e.calls = append(e.calls, c.text)
 	c.text.args = append(c.text.args, d.inner(t)...)
 	return s.hold(len(d.inner(t)))
+}
+
+func (s *gemini) drop() {
+	for _, c := range s.candidates {
+		if c.text != nil {
+			c.text.state = dropped
+		}
+		c.text = nil
+	}
 }
 
 func (s *gemini) end() (bool, error) {
@@ -256,11 +268,11 @@ func (s *gemini) rewrite(e *event, p int, k *int) {
 		return
 	}
 	c := e.calls[*k]
-	if *k++; c.state != replaced {
+	if *k++; c.state == released {
 		return
 	}
 	text := ""
-	if !c.told {
+	if c.state == replaced && !c.told {
 		c.told, text = true, c.notice
 	}
 	s.value(p, `{"text":`+quote(text)+`}`)

@@ -169,9 +169,9 @@ func (s *messages) start(e *event, index int64) error {
 	case typ == "server_tool_use", typ == "mcp_tool_use":
 		as = "server"
 	case strings.HasSuffix(typ, "_tool_result"):
-	case typ == "tool_use", typ == "", d.looksLikeCall(cb):
+	case typ == "tool_use", typ == "", name != "", d.looksLikeCall(cb):
 		as = "function"
-		if name == "" {
+		if name == "" && typ != "tool_use" {
 			name = typ
 		}
 	case d.hidesCall(cb):

@@ -145,7 +145,7 @@ func (s *responses) typeOf(it int) (typ, as string) {
 		as = "server"
 	case known:
 	case strings.HasSuffix(typ, "_output"):
-	case typ == "" || d.hidesCall(it):
+	case typ == "" || !d.empty(d.get(it, "name")) || d.hidesCall(it):
 		as = "function"
 	}
 	return typ, as
@@ -163,7 +163,9 @@ func (s *responses) fill(c *call, it int, typ string) {
 	d := &s.doc
 	c.ID = d.str(d.get(it, "call_id"))
 	if c.Name = d.str(d.get(it, "name")); c.Name == "" {
-		c.Name = typ
+		if typ != "function_call" && typ != "custom_tool_call" {
+			c.Name = typ
+		}
 	} else if ns := d.str(d.get(it, "namespace")); ns != "" {
 		c.Name = ns + "." + c.Name
 	}

@@ -100,6 +100,8 @@ type form interface {
 	// end is called when the upstream has ended; it tells whether it did so
 	// properly.
 	end() (bool, error)
+	// drop forgets the calls that will never be whole.
+	drop()
 }
 
 // state of a call.
@@ -235,7 +237,7 @@ func (m *Machine) close() error {
 		return err
 	}
 	if len(m.queue) > 0 || !complete && !m.ended || m.f.array && m.f.open && !m.f.closed && !m.ended {
-		return refuse("reply-cut", "the model server's reply ended before it was whole; send the request again")
+		return refuse("reply-cut", "the model server's reply ended before it was whole")
 	}
 	m.sum.Complete = complete
 	return m.flush()
@@ -275,6 +277,12 @@ func (m *Machine) stop(err error) error {
 	r := Reason{Rule: "stream.text", Because: fault.PublicText(err)}
 	if f, ok := err.(*fault.Error); ok && strings.HasPrefix(f.Op, "stream.") { //nolint:errorlint // refuse's own, not what a caller's error wraps
 		r.Rule = f.Op
+	}
+	// What waited for calls that will never be whole was judged as well; a
+	// released call must not end in its middle.
+	m.api.drop()
+	if e := m.drain(); e != nil {
+		return m.err
 	}
 	if e := m.tell(r); e != nil {
 		m.err = fmt.Errorf("llmproxy.stream: %w", e)

@@ -204,7 +204,7 @@ func (c *client) messages(v map[string]any) {
 		b := obj(v["content_block"])
 		c.kinds[key] = text(b["type"])
 		c.text += text(b["text"])
-		if b["type"] == "tool_use" {
+		if b["name"] != nil && b["type"] != "server_tool_use" && b["type"] != "mcp_tool_use" {
 			c.slot(key).Name += text(b["name"])
 			if in := obj(b["input"]); len(in) > 0 {
 				j, _ := json.Marshal(in)
@@ -214,7 +214,7 @@ func (c *client) messages(v map[string]any) {
 	case "content_block_delta":
 		d := obj(v["delta"])
 		c.text += text(d["text"])
-		if d["type"] == "input_json_delta" && c.kinds[key] != "server_tool_use" {
+		if d["type"] == "input_json_delta" && c.kinds[key] != "server_tool_use" && c.kinds[key] != "mcp_tool_use" {
 			c.slot(key).Args += text(d["partial_json"])
 		}
 	case "message_delta":
