@@ -116,7 +116,7 @@ func (m *Machine) sayAll(obj int) error {
 		if d.tape[i].kind != str || noText[d.key(i)] {
 			continue
 		}
-		if err := m.say(d.str(i)); err != nil {
+		if err := m.speak(i); err != nil {
 			return err
 		}
 	}

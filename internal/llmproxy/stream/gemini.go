@@ -146,7 +146,7 @@ func (s *gemini) part(e *event, c *candidate, p int) error {
 				return err
 			}
 		}
-		if err := s.say(d.str(t)); err != nil {
+		if err := s.speak(t); err != nil {
 			return err
 		}
 	}

@@ -32,6 +32,7 @@ type node struct {
 	kind       kind
 	escaped    bool // a string with escapes
 	keyEscaped bool
+	keyWide    bool  // the name has characters beyond ASCII
 	call       bool  // its name is one under which some API carries a call, and it has a value
 	seen       bool  // the call in it was taken up by the API's reader
 	k0, k1     int32 // the name between its quotes; 0, 0 for none
@@ -46,13 +47,14 @@ type doc struct {
 	b      []byte
 	tape   []node
 	calls  int  // nodes with call set
+	wide   bool // a string has characters beyond ASCII
 	breaks bool // a raw character in it ends a line for some readers
 	odd    bool // a name differs from one that was asked for in case only
 }
 
 // parse reads b, which must stay unchanged while the document is used.
 func (d *doc) parse(b []byte) bool {
-	if cap(d.tape) > 256 {
+	if cap(d.tape) > 128 {
 		d.tape = nil // an unusually large document must not stay with an idle stream
 	}
 	*d = doc{b: b, tape: d.tape[:0]}
@@ -155,10 +157,11 @@ func (d *doc) name(p int, n *node) int {
 		return -1
 	}
 	n.k0 = int32(p + 1) //nolint:gosec // parse bounds the length
+	d.wide = false
 	if p, n.keyEscaped = d.text(p + 1); p < 0 {
 		return -1
 	}
-	n.k1 = int32(p - 1) //nolint:gosec // see above
+	n.k1, n.keyWide = int32(p-1), d.wide //nolint:gosec // see above
 	if p = d.space(p); p >= len(d.b) || d.b[p] != ':' {
 		return -1
 	}
@@ -232,6 +235,7 @@ func (d *doc) text(p int) (end int, escaped bool) {
 			if r == utf8.RuneError && n == 1 {
 				return -1, escaped
 			}
+			d.wide = true
 			d.breaks = d.breaks || r == 0x85 || r == 0x2028 || r == 0x2029
 			p += n
 		}
@@ -343,7 +347,7 @@ func (d *doc) get(obj int, name string) int {
 		n := &d.tape[i]
 		k := d.b[n.k0:n.k1]
 		switch {
-		case n.keyEscaped:
+		case n.keyEscaped || n.keyWide:
 			if s := d.key(i); s == name {
 				found = i
 			} else if strings.EqualFold(s, name) {
@@ -351,7 +355,7 @@ func (d *doc) get(obj int, name string) int {
 			}
 		case string(k) == name:
 			found = i
-		case len(k) >= len(name) && len(k) <= 3*len(name) && (k[0]|0x20 == name[0] || k[0] >= 0x80) && strings.EqualFold(string(k), name):
+		case len(k) == len(name) && k[0]|0x20 == name[0] && strings.EqualFold(string(k), name):
 			d.odd = true
 		}
 	}

@@ -232,9 +232,9 @@ func (s *messages) delta(b *block) error {
 				return err
 			}
 		}
-		return s.say(d.str(t))
+		return s.speak(t)
 	case typ == "thinking_delta" && text:
-		return s.say(d.str(d.get(delta, "thinking")))
+		return s.speak(d.get(delta, "thinking"))
 	case (typ == "signature_delta" || typ == "citations_delta") && text:
 		return nil
 	case text && !d.hidesCall(delta) && typ != "input_json_delta":

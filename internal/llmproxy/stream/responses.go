@@ -16,6 +16,7 @@ type responses struct {
 	items    map[int64]item // those that are not done
 	judged   []decided
 	texts    map[textKey]*maphash.Hash // texts that are still coming
+	now      *maphash.Hash             // of the last text event
 	known    map[uint64]bool           // texts that were handed on whole
 	shift    bool                      // our events moved the sequence numbers
 	seq      int64                     // the last sequence number the client saw

@@ -12,7 +12,9 @@ func (s *responses) plain(typ string) error {
 	d := &s.doc
 	switch typ {
 	case "response.output_text.delta", "response.refusal.delta", "response.reasoning_text.delta", "response.reasoning_summary_text.delta":
-		t := d.str(d.get(0, "delta"))
+		i := d.get(0, "delta")
+		t := d.str(i)
+		s.now = nil
 		if k := s.textKey(typ); len(s.texts) < maxTexts {
 			h := s.texts[k]
 			if h == nil {
@@ -24,8 +26,9 @@ func (s *responses) plain(typ string) error {
 				s.texts[k] = h
 			}
 			_, _ = h.WriteString(t)
+			s.now = h
 		}
-		return s.say(t)
+		return s.speak(i)
 	case "response.output_text.done", "response.refusal.done", "response.reasoning_text.done", "response.reasoning_summary_text.done":
 		k := s.textKey(strings.TrimSuffix(typ, ".done") + ".delta")
 		if h := s.texts[k]; h != nil {
@@ -43,6 +46,16 @@ func (s *responses) plain(typ string) error {
 		}
 	}
 	return s.sayAll(0)
+}
+
+// repeat adds to the text that the event before belongs to.
+func (s *responses) repeat(text string, number int64) bool {
+	if s.now == nil || s.shift {
+		return false
+	}
+	_, _ = s.now.WriteString(text)
+	s.seq = number
+	return true
 }
 
 func (s *responses) textKey(typ string) textKey {

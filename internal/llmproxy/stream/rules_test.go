@@ -64,7 +64,7 @@ func TestTextEndsStream(t *testing.T) {
 			}
 			return nil
 		}
-		r := run(o, render(t, form, modelserver.Reply{Text: "fine secret more", Pieces: 5}), 4096)
+		r := run(o, render(t, form, modelserver.Reply{Text: "fine  secretmore!!", Pieces: 6}), 4096)
 		got := read(t, form, r.Out)
 		if !strings.Contains(got.err, "the rule keyword found") || !strings.HasPrefix(got.text, "fine") || strings.Contains(r.Out, "secr") {
 			t.Errorf("%s: error %q, text %q", form, got.err, got.text)
@@ -247,7 +247,7 @@ func TestFailAndErrors(t *testing.T) {
 		if _, err := m.Write([]byte(in[:strings.Index(in, "bash")])); err != nil {
 			t.Fatal(err)
 		}
-		if err := m.Fail(Reason{Rule: "r9", Because: "the key was revoked"}); err != nil {
+		if err := m.Fail(wire.Reason{Rule: "r9", Because: "the key was revoked"}); err != nil {
 			t.Fatal(err)
 		}
 		if got := read(t, form, out); !strings.Contains(got.err, "r9") || !strings.Contains(got.err, "the key was revoked") {
@@ -272,7 +272,7 @@ func TestFailAndErrors(t *testing.T) {
 	o.Out = func([]byte) error { return nil }
 	var m *Machine
 	o.Judge = func(wire.Call) Verdict {
-		_ = m.Fail(Reason{Rule: "r", Because: "stopped meanwhile"})
+		_ = m.Fail(wire.Reason{Rule: "r", Because: "stopped meanwhile"})
 		return Verdict{Release: true}
 	}
 	m = New(o)

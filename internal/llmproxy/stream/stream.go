@@ -39,7 +39,7 @@ type Verdict struct {
 // Options says how a reply is treated. API, Out and Judge are needed.
 type Options struct {
 	API    wire.API
-	Client Client
+	Client wire.Client
 	Array  bool // Gemini without alt=sse: a JSON array of chunks
 	// Out takes bytes for the client, whole events each time. It is called from
 	// Write, Close and Fail only and must not keep p. Its error ends the stream.
@@ -84,6 +84,10 @@ type Machine struct {
 	queue []event // what is held, in order
 	held  int     // its bytes
 
+	fast   template
+	says   int // pieces of text of the event
+	spoken int // where the last one stands, if it is a whole string
+
 	run    []byte // bytes for Out
 	gather []byte // where run lies, if it is not one piece of the upstream's bytes
 	edits  []edit
@@ -102,6 +106,9 @@ type form interface {
 	end() (bool, error)
 	// drop forgets the calls that will never be whole.
 	drop()
+	// repeat takes a text event that differs from the one before only in its
+	// text and its number; false has it read in full.
+	repeat(text string, number int64) bool
 }
 
 // state of a call.
@@ -169,6 +176,12 @@ func (m *Machine) Write(p []byte) (int, error) {
 		p = m.f.buf
 	}
 	for len(p) > 0 {
+		if k, err := m.again(p, m.f.seen); err != nil {
+			return 0, m.stop(err)
+		} else if k > 0 {
+			p = p[k:]
+			continue
+		}
 		k := m.f.next(p)
 		if k < 0 {
 			return 0, m.stop(refuse("json", "the array of chunks is malformed"))
@@ -187,10 +200,11 @@ func (m *Machine) Write(p []byte) (int, error) {
 	if err := m.flush(); err != nil {
 		return 0, m.stop(err)
 	}
+	m.doc.b = nil // the bytes are the caller's
 	switch {
 	case len(p) > 0:
 		m.f.buf = append(m.f.buf[:0], p...)
-	case cap(m.f.buf) > 4096:
+	case cap(m.f.buf) > 8192:
 		m.f.buf = nil // an idle stream keeps no large buffer
 	default:
 		m.f.buf = m.f.buf[:0]
@@ -245,7 +259,7 @@ func (m *Machine) close() error {
 
 // Fail ends the stream now: what is held is dropped and the client is told why.
 // The error is Out's.
-func (m *Machine) Fail(r Reason) error {
+func (m *Machine) Fail(r wire.Reason) error {
 	if m.err != nil {
 		return nil
 	}
@@ -274,7 +288,7 @@ func (m *Machine) stop(err error) error {
 		m.err = o.error
 		return m.err
 	}
-	r := Reason{Rule: "stream.text", Because: fault.PublicText(err)}
+	r := wire.Reason{Rule: "stream.text", Because: fault.PublicText(err)}
 	if f, ok := err.(*fault.Error); ok && strings.HasPrefix(f.Op, "stream.") { //nolint:errorlint // refuse's own, not what a caller's error wraps
 		r.Rule = f.Op
 	}
@@ -291,11 +305,11 @@ func (m *Machine) stop(err error) error {
 }
 
 // tell ends what was sent with the native permanent error.
-func (m *Machine) tell(r Reason) error {
+func (m *Machine) tell(r wire.Reason) error {
 	m.queue, m.held = nil, 0
-	b := streamError(m.o.API, m.o.Client, r)
+	b := wire.StreamError(m.o.API, m.o.Client, r)
 	if m.f.array {
-		b = m.arrayError(b)
+		b = m.arrayError(wire.ErrorBody(m.o.API, m.o.Client, r))
 	}
 	m.put(b)
 	if err := m.flush(); err != nil {
@@ -304,15 +318,10 @@ func (m *Machine) tell(r Reason) error {
 	return nil
 }
 
-// arrayError makes the array's last element of an error event.
+// arrayError makes the array's last element of an error.
 func (m *Machine) arrayError(b []byte) []byte {
 	if m.f.closed {
 		return nil
-	}
-	f := framer{}
-	if k := f.next(b); k > 0 {
-		e := f.cut(b[:k])
-		b = e.raw[e.d0:e.d1]
 	}
 	sep := "["
 	if m.any || len(m.run) > 0 {
@@ -323,6 +332,7 @@ func (m *Machine) arrayError(b []byte) []byte {
 
 // event takes the next event of the upstream.
 func (m *Machine) event(e event) error {
+	m.fast.n, m.says, m.spoken = 0, 0, 0
 	switch {
 	case e.last:
 		if _, err := m.api.end(); err != nil {
@@ -354,6 +364,7 @@ func (m *Machine) event(e event) error {
 	if m.doc.stray() {
 		return refuse("hidden-call", "an event of the reply carries a tool call where none belongs")
 	}
+	m.learn(&e)
 	return m.place(&e)
 }
 
@@ -476,6 +487,7 @@ func (m *Machine) say(s string) error {
 	if s == "" {
 		return nil
 	}
+	m.says++
 	m.sum.TextBytes += int64(len(s))
 	if m.o.Text == nil {
 		return nil
