@@ -192,7 +192,7 @@ func (m *Machine) Write(p []byte) (int, error) {
 		if k == 0 {
 			break
 		}
-		if err := m.event(m.f.cut(p[:k:k])); err != nil {
+		if err := m.event(m.f.cut(p[:k])); err != nil {
 			return 0, m.stop(err)
 		}
 		p = p[k:]
