@@ -2,14 +2,12 @@ package app
 
 import (
 	"cmp"
-	"context"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
 	"sallyport/internal/action"
-	"sallyport/internal/auth"
 	"sallyport/internal/config"
 	"sallyport/internal/egress"
 	"sallyport/internal/fault"
@@ -229,19 +227,4 @@ func hostOf(base string, own bool) string {
 // proxyResults says what tools of clients bring in: nobody knows where from.
 func (a *App) proxyResults(parse func(what, text string) label.Label) []policy.Result {
 	return []policy.Result{{Kind: action.ToolCall, Target: "client/*", Label: parse("proxy.tools_label", a.Config.Proxy.ToolsLabel)}}
-}
-
-// keyring authenticates clients and knows their keys.
-type keyring struct{ keys *auth.Keys }
-
-// Authenticate implements llmproxy.Keys.
-func (k keyring) Authenticate(ctx context.Context, token string) (llmproxy.Caller, error) {
-	key, err := k.keys.Find(ctx, token, record.RoleAgent)
-	if err != nil {
-		return llmproxy.Caller{}, err
-	}
-	return llmproxy.Caller{
-		Agent: key.Agent, Session: contextOfKey(key.ID), Context: contextOfKey(key.ID), Key: key.ID, Client: wire.Client(key.Client),
-		RequestsPerMinute: key.RequestsPerMinute, TokensPerMinute: key.TokensPerMinute,
-	}, nil
 }

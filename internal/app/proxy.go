@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,15 +18,16 @@ import (
 	"sallyport/internal/fault"
 	"sallyport/internal/llmproxy"
 	"sallyport/internal/llmproxy/ingest"
+	"sallyport/internal/llmproxy/wire"
 	"sallyport/internal/policy"
 	"sallyport/internal/record"
 )
 
 // ProxyOptions say how the model proxy is served.
 type ProxyOptions struct {
-	Listen string                     // host:port; "" means proxy.listen
-	Out    io.Writer                  // what people read
-	Ready  func(addr string, ln bool) // hears the address that is listened on; may be nil
+	Listen string            // host:port; "" means proxy.listen
+	Out    io.Writer         // what people read
+	Ready  func(addr string) // hears the address that is listened on; may be nil
 }
 
 const (
@@ -33,7 +35,6 @@ const (
 	idleTimeout = 2 * time.Minute  // between two requests of a connection
 	maxHead     = 64 << 10         // bytes of a request's head
 	closeWait   = 30 * time.Second // for open calls when the proxy ends
-	keysPoll    = 2 * time.Second  // how soon a new key's agent is known
 )
 
 // rulesInForce is a policy that can be replaced while it decides: keys come and
@@ -54,6 +55,8 @@ type served struct {
 	keys   *auth.Keys
 	proxy  *llmproxy.Proxy
 	out    io.Writer
+
+	loading sync.Mutex
 }
 
 // Proxy serves the model proxy until ctx ends. What is under way then gets a
@@ -75,7 +78,6 @@ func (a *App) Proxy(ctx context.Context, o ProxyOptions) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go s.stopped(ctx, cancel)
-	go s.followKeys(ctx)
 	srv := &http.Server{
 		Handler: s.handler(), ReadHeaderTimeout: headTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHead,
 		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
@@ -83,7 +85,7 @@ func (a *App) Proxy(ctx context.Context, o ProxyOptions) (err error) {
 	}
 	s.announce(ctx, ln.Addr().String())
 	if o.Ready != nil {
-		o.Ready(ln.Addr().String(), true)
+		o.Ready(ln.Addr().String())
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(ln) }()
@@ -173,7 +175,7 @@ func (s *served) handler() http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.Handle("GET /metrics", s.metrics())
 	mux.Handle("POST /v1/events", ingest.Handler(s.source, s.engine.store, ingest.Options{}))
-	mux.Handle("/", s.proxy.Handler(keyring{s.keys}))
+	mux.Handle("/", s.proxy.Handler(s))
 	return mux
 }
 
@@ -205,29 +207,27 @@ func bearer(r *http.Request) string {
 	return token
 }
 
-// followKeys makes the agents of new keys known.
-func (s *served) followKeys(ctx context.Context) {
-	st := s.engine.store.Store
-	seen := int64(-1)
-	for tick := time.NewTicker(keysPoll); ; {
-		if rev, err := st.KeysRevision(ctx); err == nil && rev != seen {
-			if err := s.reload(ctx); err != nil {
-				s.engine.store.log.LogAttrs(ctx, slog.LevelError, "keys", slog.String("error", sentence(err)))
-			} else {
-				seen = rev
-			}
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			tick.Stop()
-			return
+// Authenticate implements llmproxy.Keys.
+func (s *served) Authenticate(ctx context.Context, token string) (llmproxy.Caller, error) {
+	key, err := s.keys.Find(ctx, token, record.RoleAgent)
+	if err != nil {
+		return llmproxy.Caller{}, err
+	}
+	if _, known := s.engine.keysKnown.get(key.ID); !known { // made while we run
+		if err := s.reload(ctx); err != nil {
+			return llmproxy.Caller{}, err
 		}
 	}
+	return llmproxy.Caller{
+		Agent: key.Agent, Session: contextOfKey(key.ID), Context: contextOfKey(key.ID), Key: key.ID, Client: wire.Client(key.Client),
+		RequestsPerMinute: key.RequestsPerMinute, TokensPerMinute: key.TokensPerMinute,
+	}, nil
 }
 
 // reload puts the policy in force that knows the agents of all keys.
 func (s *served) reload(ctx context.Context) error {
+	s.loading.Lock()
+	defer s.loading.Unlock()
 	keys, err := s.engine.store.Keys(ctx)
 	if err != nil {
 		return err
@@ -236,8 +236,8 @@ func (s *served) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.engine.keysKnown.set(keys)
 	s.rules.now.Store(rules)
+	s.engine.keysKnown.set(keys)
 	return nil
 }
 
