@@ -3,6 +3,8 @@ package app
 import (
 	"context"
 	"log/slog"
+	"slices"
+	"strings"
 
 	"sallyport/internal/fault"
 	"sallyport/internal/obs"
@@ -15,8 +17,10 @@ import (
 // a convenience; the evidence is the store's.
 type readable struct {
 	*store.Store
-	file *obs.LogFile
-	log  *slog.Logger
+	file     *obs.LogFile
+	log      *slog.Logger
+	channels []string // that leave lines; empty: all
+	text     func(string) string
 }
 
 // newReadable opens the readable log as the configuration says.
@@ -26,12 +30,26 @@ func (a *App) newReadable(st *store.Store) (*readable, error) {
 		return nil, fault.Wrap("app.log", fault.Config, err)
 	}
 	file, err := obs.OpenLog(obs.LogOptions{
-		Path: a.Paths.Log, MaxBytes: a.Config.Logging.MaxBytes, Backups: a.Config.Logging.BackupCount, Level: level,
+		Path: a.Paths.Log, MaxBytes: a.Config.Logging.RotateAt(), Backups: a.Config.Logging.BackupCount, Level: level,
+		Text: a.Config.Logging.Format == "text",
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &readable{Store: st, file: file, log: file.Logger()}, nil
+	masker, err := newMasker(a.Config)
+	if err != nil {
+		return nil, err
+	}
+	hide := func(s string) string { return s }
+	if masker != nil {
+		hide = masker.String
+	}
+	return &readable{Store: st, file: file, log: file.Logger(), channels: a.Config.Monitoring.Channels, text: hide}, nil
+}
+
+// shows tells whether events of a channel leave a line.
+func (r *readable) shows(channel string) bool {
+	return len(r.channels) == 0 || slices.Contains(r.channels, strings.ToLower(channel))
 }
 
 // Intend implements gate.Ledger.
@@ -46,10 +64,13 @@ func (r *readable) Intend(ctx context.Context, in record.Intent) (record.Receipt
 		verdict = "not recorded: " + fault.KindOf(err).String()
 	}
 	a := in.Action
+	if !r.shows(store.Channel(a.Kind, a.Agent)) && err == nil {
+		return got, err
+	}
 	r.log.LogAttrs(ctx, level, "action",
-		slog.String("decision", verdict), slog.String("kind", string(a.Kind)), slog.String("target", a.Target),
+		slog.String("decision", verdict), slog.String("kind", string(a.Kind)), slog.String("target", r.text(a.Target)),
 		slog.String("agent", a.Agent), slog.String("session", a.Session), slog.Any("rules", in.Decision.Rules),
-		slog.String("because", in.Decision.Because), slog.Int64("intent", got.ID), slog.Int64("leaf", got.Leaf))
+		slog.String("because", r.text(in.Decision.Because)), slog.Int64("intent", got.ID), slog.Int64("leaf", got.Leaf))
 	return got, err
 }
 
@@ -61,7 +82,7 @@ func (r *readable) Settle(ctx context.Context, out record.Outcome) error {
 		level = slog.LevelWarn
 	}
 	r.log.LogAttrs(ctx, level, "outcome",
-		slog.Int64("intent", out.Intent), slog.String("status", string(out.Status)), slog.String("error", out.Err),
+		slog.Int64("intent", out.Intent), slog.String("status", string(out.Status)), slog.String("error", r.text(out.Err)),
 		slog.Int64("cost_micros", int64(out.Result.Cost)), slog.Duration("elapsed", out.Elapsed))
 	return err
 }
@@ -69,6 +90,9 @@ func (r *readable) Settle(ctx context.Context, out record.Outcome) error {
 // Append records an event in both.
 func (r *readable) Append(ctx context.Context, e record.Event) (int64, error) {
 	leaf, err := r.Store.Append(ctx, e)
+	if !r.shows(e.Channel) && err == nil {
+		return leaf, err
+	}
 	r.log.LogAttrs(ctx, slog.LevelInfo, "event",
 		slog.String("type", e.Type), slog.String("agent", e.Agent), slog.String("session", e.Session),
 		slog.String("level", e.Level), slog.Int64("leaf", leaf))

@@ -86,11 +86,12 @@ type Logging struct {
 	MaxFileSizeMB int64  `json:"max_file_size_mb,omitzero"` // 0: see MaxBytes
 }
 
-// RotateAt gives the size at which the readable log is rotated; 0 for never.
+// RotateAt gives the size at which the readable log is rotated; negative for
+// never.
 func (l Logging) RotateAt() int64 {
 	switch {
 	case !l.FileRotation:
-		return 0
+		return -1
 	case l.MaxFileSizeMB > 0:
 		return l.MaxFileSizeMB << 20
 	}

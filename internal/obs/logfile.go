@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -18,9 +19,10 @@ import (
 // LogOptions describe the readable log. Path is required.
 type LogOptions struct {
 	Path     string     // the file; its directory is made with mode 0700
-	MaxBytes int64      // size at which it is rotated; 0 or less: 10 MiB
+	MaxBytes int64      // size at which it is rotated; 0: 10 MiB; negative: never
 	Backups  int        // rotated files kept as Path.1 (newest) to Path.N; 0: none
 	Level    slog.Level // least level written
+	Text     bool       // key=value lines instead of JSON
 }
 
 const defaultMaxBytes = 10 << 20
@@ -37,8 +39,11 @@ type LogFile struct {
 
 // OpenLog opens or creates the file for appending.
 func OpenLog(o LogOptions) (*LogFile, error) {
-	if o.MaxBytes <= 0 {
+	switch {
+	case o.MaxBytes == 0:
 		o.MaxBytes = defaultMaxBytes
+	case o.MaxBytes < 0:
+		o.MaxBytes = math.MaxInt64
 	}
 	l := &LogFile{opt: o}
 	if err := os.MkdirAll(filepath.Dir(o.Path), 0o700); err != nil {
@@ -85,7 +90,7 @@ func (l *LogFile) Write(p []byte) (int, error) {
 	if err := l.follow(); err != nil {
 		return 0, err
 	}
-	if l.size > 0 && l.size+int64(len(p)) > l.opt.MaxBytes {
+	if l.size > 0 && l.size > l.opt.MaxBytes-int64(len(p)) {
 		if err := l.rotate(); err != nil {
 			return 0, err
 		}
@@ -159,7 +164,11 @@ func (l *LogFile) Close() error {
 
 // Logger gives a logger that writes JSON lines with UTC times.
 func (l *LogFile) Logger() *slog.Logger {
-	return slog.New(slog.NewJSONHandler(l, &slog.HandlerOptions{Level: l.opt.Level, ReplaceAttr: utc}))
+	o := &slog.HandlerOptions{Level: l.opt.Level, ReplaceAttr: utc}
+	if l.opt.Text {
+		return slog.New(slog.NewTextHandler(l, o))
+	}
+	return slog.New(slog.NewJSONHandler(l, o))
 }
 
 func utc(groups []string, a slog.Attr) slog.Attr {

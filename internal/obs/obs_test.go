@@ -247,3 +247,19 @@ func FuzzParseLine(f *testing.F) {
 		}
 	})
 }
+
+// TestForms: lines as text, and a file that is never rotated.
+func TestForms(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "l.log")
+	l := open(t, LogOptions{Path: path, MaxBytes: -1, Backups: 1, Text: true})
+	for range 100 {
+		l.Logger().Info("event", "kind", "model call")
+	}
+	b, err := os.ReadFile(path)
+	if err != nil || strings.Count(string(b), "\n") != 100 || !strings.Contains(string(b), `kind="model call"`) {
+		t.Errorf("%v: %.200s", err, b)
+	}
+	if _, err := os.Stat(path + ".1"); err == nil {
+		t.Error("it was rotated")
+	}
+}

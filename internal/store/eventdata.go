@@ -38,8 +38,8 @@ func eventType(kind action.Kind, phase string) string {
 	return string(kind) + "." + phase
 }
 
-// channelOf names the channel of an action's events.
-func channelOf(kind action.Kind, agent string) string {
+// Channel names the channel of an action's events.
+func Channel(kind action.Kind, agent string) string {
 	switch kind { //nolint:exhaustive // what has no channel of its own is the operator's or the system's
 	case action.ModelCall:
 		return "LLM"

@@ -243,7 +243,7 @@ func (t *tx) insert(in record.Intent, data []byte, kind, typ, level, status stri
 	leaf, err := t.append(entry{
 		kind: kind, decision: in.Decision.Verdict.String(), label: in.Decision.ResultLabel.String(),
 		rules: in.Decision.Rules, digest: &in.Digest,
-		row: eventRow{typ: typ, agent: valid(a.Agent), session: valid(a.Session), channel: channelOf(a.Kind, a.Agent), level: level, data: data},
+		row: eventRow{typ: typ, agent: valid(a.Agent), session: valid(a.Session), channel: Channel(a.Kind, a.Agent), level: level, data: data},
 	})
 	return record.Receipt{ID: id, Leaf: leaf, Time: time.UnixMicro(t.tree.clock).UTC()}, err
 }

@@ -75,7 +75,7 @@ func (t *tx) settle(out record.Outcome, data []byte) error {
 		kind: "outcome", label: out.Result.Label.String(),
 		row: eventRow{
 			typ: eventType(action.Kind(i.kind), phase), agent: valid(i.agent), session: valid(i.session),
-			channel: channelOf(action.Kind(i.kind), i.agent), level: level, data: data,
+			channel: Channel(action.Kind(i.kind), i.agent), level: level, data: data,
 		},
 	})
 	if err != nil {
