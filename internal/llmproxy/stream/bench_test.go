@@ -3,6 +3,7 @@ package stream
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -26,11 +27,7 @@ func BenchmarkText(b *testing.B) {
 		o.Judge = func(wire.Call) Verdict { return Verdict{} }
 		o.Text = func(string) error { return nil }
 		for _, piece := range []int{4096, 200} {
-			name := form + "/machine-4096"
-			if piece == 200 {
-				name = form + "/machine-event" // as a server flushes
-			}
-			b.Run(name, func(b *testing.B) {
+			b.Run(fmt.Sprintf("%s/machine-%d", form, piece), func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
 					m := New(o)

@@ -334,9 +334,10 @@ func (s *chat) finish(c *choice) error {
 		}
 		call.Arguments = ""
 		switch {
+		case call.Type == "text":
 		case call.state == replaced:
 			c.replaced++
-		case call.Type != "text":
+		default:
 			call.out = c.released
 			c.released++
 		}

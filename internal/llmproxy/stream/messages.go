@@ -269,7 +269,7 @@ func (s *messages) whole(b *block) error {
 func (s *messages) pass(e *event) error {
 	d := &s.doc
 	if len(e.calls) == 0 {
-		if s.sum.Released == 0 && s.sum.Replaced > 0 && d.is(d.get(0, "type"), "message_delta") {
+		if s.left == 0 && s.gone > 0 && d.is(d.get(0, "type"), "message_delta") {
 			if r := d.at(0, "delta", "stop_reason"); d.is(r, "tool_use") {
 				s.value(r, `"end_turn"`)
 				s.sum.Stop = "end_turn"

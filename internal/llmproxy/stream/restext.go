@@ -40,10 +40,8 @@ func (s *responses) plain(typ string) error {
 		"response.reasoning_summary_part.added", "response.reasoning_summary_part.done":
 		return s.copies(0, false)
 	}
-	if server := strings.HasPrefix(typ, "response.mcp_") || strings.HasPrefix(typ, "response.code_interpreter_call"); !server {
-		if strings.HasPrefix(typ, "response.function_call") || strings.HasPrefix(typ, "response.custom_tool_call") || d.hidesCall(0) {
-			return refuse("hidden-call", "an event that belongs to no announced item carries a tool call")
-		}
+	if strings.HasPrefix(typ, "response.function_call") || strings.HasPrefix(typ, "response.custom_tool_call") || d.hidesCall(0) {
+		return refuse("hidden-call", "an event that belongs to no announced item carries a tool call")
 	}
 	return s.sayAll(0)
 }

@@ -2,6 +2,8 @@ package stream
 
 import (
 	"errors"
+	"io"
+	"net/http"
 	"runtime"
 	"strings"
 	"testing"
@@ -329,6 +331,62 @@ func TestIdleMemory(t *testing.T) {
 			t.Errorf("%s: an idle machine holds %d bytes", form, each)
 		}
 		runtime.KeepAlive(machines)
+	}
+}
+
+// TestServerBeside: a call that the provider ran leaves nothing for the client
+// to do, so the stop reason is the one of text.
+func TestServerBeside(t *testing.T) {
+	in := msgStart + frames(`{"type":"content_block_start","index":0,"content_block":{"type":"server_tool_use","id":"s","name":"web_search","input":{}}}`, toolStop) +
+		frames(strings.ReplaceAll(toolStart, `"index":0`, `"index":1`), strings.ReplaceAll(toolArgs, `"index":0`, `"index":1`), strings.ReplaceAll(toolStop, `"index":0`, `"index":1`)) + msgEnd
+	r := run(options("anthropic"), in, 4096)
+	if got := read(t, "anthropic", r.Out); got.stop != "end_turn" || len(got.calls) > 0 || r.Sum.Calls != 2 {
+		t.Fatalf("%+v\n%s", r.Sum, r.Out)
+	}
+}
+
+// TestSameID: calls are told apart by their place, not by ids that a server may
+// repeat.
+func TestSameID(t *testing.T) {
+	for _, form := range formNames {
+		in := render(t, form, modelserver.Reply{Calls: []modelserver.Call{{ID: "c", Name: "ok", Args: `{"a":1}`}, {ID: "c", Name: "deny", Args: `{"b":"secret"}`}, {ID: "c", Name: "ok", Args: `{"a":1}`}}})
+		r := run(options(form), in, 4096)
+		if got := read(t, form, r.Out); r.Err != "" || len(got.calls) != 2 || len(r.Calls) != 3 || strings.Contains(r.Out, "secret") {
+			t.Errorf("%s: judged %+v, client %+v", form, r.Calls, got.calls)
+		}
+	}
+}
+
+// TestLoopback: the bytes of a real connection, in its pieces.
+func TestLoopback(t *testing.T) {
+	reply := long
+	reply.Chunk, reply.Pace = 37, 0
+	for form, ask := range map[string][2]string{
+		"openai":       {"/v1/chat/completions", `{"stream":true,"stream_options":{"include_usage":true}}`},
+		"responses":    {"/v1/responses", `{"stream":true}`},
+		"anthropic":    {"/v1/messages", `{"stream":true}`},
+		"gemini":       {"/v1beta/models/m:streamGenerateContent?alt=sse", `{}`},
+		"gemini.array": {"/v1beta/models/m:streamGenerateContent", `{}`},
+	} {
+		s := modelserver.New(t, reply)
+		resp, err := http.Post(s.URL+ask[0], "application/json", strings.NewReader(ask[1]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := ""
+		o := options(form)
+		o.Judge = honest
+		o.Out = func(p []byte) error { out += string(p); return nil }
+		m := New(o)
+		_, err = io.Copy(m, resp.Body)
+		_ = resp.Body.Close()
+		sum, cerr := m.Close()
+		if err != nil || cerr != nil || !sum.Complete || sum.Released != 2 || sum.Replaced != 1 || !sum.Usage.Known {
+			t.Fatalf("%s: %v %v %+v\n%s", form, err, cerr, sum, out)
+		}
+		if got := read(t, form, out); len(got.calls) != 2 || strings.Contains(out, "pwned") {
+			t.Fatalf("%s: %+v", form, got.calls)
+		}
 	}
 }
 

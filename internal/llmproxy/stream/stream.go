@@ -80,6 +80,8 @@ type Machine struct {
 	ended  bool // the reply's last event was seen: an end, or the server's own error
 	opened int  // calls
 	liar   bool // the usage figures are not plausible
+	left   int  // released calls that are the client's to perform
+	gone   int  // replaced ones
 
 	queue []event // what is held, in order
 	held  int     // its bytes
@@ -456,10 +458,16 @@ func (m *Machine) judge(c *call) error {
 	if v.Release || c.Type == "server" {
 		c.state = released
 		m.sum.Released++
+		if c.Type != "server" && c.Type != "text" {
+			m.left++
+		}
 		return nil
 	}
 	c.state = replaced
 	m.sum.Replaced++
+	if c.Type != "text" {
+		m.gone++
+	}
 	c.notice = strings.TrimSpace(strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == 0x2028 || r == 0x2029 {
 			return ' '
