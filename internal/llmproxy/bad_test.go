@@ -280,8 +280,8 @@ func TestSlowPeers(t *testing.T) {
 	w := newWorld(t, func(w *world) { w.config.ReadTimeout = 20 * time.Millisecond })
 	c := w.raw("POST /v1/messages HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\nX-Api-Key: sp-good\r\n\r\n{")
 	defer c.Close()
-	if b, _ := io.ReadAll(c); !strings.HasPrefix(string(b), "HTTP/1.1 408") {
-		t.Errorf("a slow client: %s", b)
+	if b, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(b), "HTTP/1.1 408") {
+		t.Errorf("a slow client: %v %s", err, b)
 	}
 	each(t, func(t *testing.T, f form, stream bool) {
 		stall := modelserver.Reply{Text: "hello there", Stall: modelserver.Duration(time.Minute), StallAt: 50}

@@ -14,16 +14,20 @@ import (
 	"sallyport/internal/fault"
 )
 
-// firstRead is how much memory a body gets before its bytes have come.
-const firstRead = 64 << 10
+const (
+	// firstRead is how much memory a body gets before its bytes have come.
+	firstRead = 64 << 10
+	// mostAhead is how much it gets at once if it says how long it is.
+	mostAhead = 4 << 20
+)
 
 // read takes the request's body whole: what is judged is what is sent.
 func (x *exchange) read() *halt {
 	_ = x.rc.SetReadDeadline(time.Now().Add(x.p.cfg.ReadTimeout)) // unsupported by recorders only
 	body, err := x.slurp(x.r.Body, x.r.ContentLength, x.p.cfg.MaxBody)
-	_ = x.rc.SetReadDeadline(time.Time{})
 	switch {
 	case err == nil:
+		_ = x.rc.SetReadDeadline(time.Time{})
 	case errors.Is(err, errTooLarge):
 		return refuse(http.StatusRequestEntityTooLarge, "body.size", "the request is larger than the proxy reads; shorten the conversation, or raise proxy.max_body")
 	case errors.Is(err, errNoRoom):
@@ -53,7 +57,7 @@ func (x *exchange) slurp(r io.Reader, size, most int64) ([]byte, error) {
 	}
 	first := int64(firstRead)
 	if size >= 0 {
-		first = min(size+1, 16*firstRead) // one more, to meet the end without growing
+		first = min(size+1, mostAhead) // one more, to meet the end without growing
 	}
 	if !x.hold(first) {
 		return nil, errNoRoom

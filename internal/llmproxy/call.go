@@ -31,11 +31,20 @@ const (
 // action of its own, and it is released only if all of them are permitted.
 // While people are waited for, the client is kept alive.
 func (x *exchange) judge(c wire.Call) stream.Verdict {
+	v, permits := x.decide(c)
+	if v.Release && len(permits) > 0 {
+		x.hand(c, permits)
+	}
+	return v
+}
+
+// decide opens what a call stands for; the permits are still to be handed out.
+func (x *exchange) decide(c wire.Call) (stream.Verdict, []*gate.Permit) {
 	x.out.output += int64(len(c.Name) + len(c.Arguments))
 	x.p.cfg.Observe.Held(+1)
 	defer x.p.cfg.Observe.Held(-1)
 	if c.Type == typeServer {
-		return x.report(c)
+		return x.report(c), nil
 	}
 	inner, resolved := wire.Unwrap(c)
 	if !resolved && (len(inner) != 1 || inner[0] != c) {
@@ -50,12 +59,11 @@ func (x *exchange) judge(c wire.Call) stream.Verdict {
 		}
 	}
 	if err != nil {
-		x.withdraw(permits)
-		return x.blocked(c, err)
+		x.withdraw(permits, "another part of the same call was denied")
+		return x.blocked(c, err), nil
 	}
-	x.hand(c, permits)
 	x.p.cfg.Observe.Call(c.Name, "released")
-	return stream.Verdict{Release: true}
+	return stream.Verdict{Release: true}, permits
 }
 
 // judgeable refuses calls that no rule could name.
@@ -108,10 +116,10 @@ func (x *exchange) blocked(c wire.Call, err error) stream.Verdict {
 }
 
 // withdraw settles permits of a call that will not be released.
-func (x *exchange) withdraw(ps []*gate.Permit) {
+func (x *exchange) withdraw(ps []*gate.Permit, because string) {
 	for _, p := range ps {
 		x.p.queue.add(p.Receipt.ID, func() {
-			_, err := x.p.cfg.Gate.Settle(context.Background(), p, record.Result{}, fault.New("llmproxy.call", fault.Denied, "another part of the same call was denied"))
+			_, err := x.p.cfg.Gate.Settle(context.Background(), p, record.Result{}, fault.New("llmproxy.call", fault.Denied, "%s", because))
 			x.p.failed(err)
 		})
 	}

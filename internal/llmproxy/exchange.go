@@ -36,9 +36,9 @@ type exchange struct {
 
 	held    int64 // bytes counted against the proxy's memory
 	body    []byte
-	view    []byte // body, decompressed
-	digest  [sha256.Size]byte
-	repeats bool // the client says that it sent this before
+	view    []byte                   // body, decompressed
+	digest  func() [sha256.Size]byte // of body, which is what will be sent
+	repeats bool                     // the client says that it sent this before
 	q       *wire.Request
 	model   string
 	target  string
@@ -53,7 +53,8 @@ type exchange struct {
 	keys       secret
 	background bool  // the reply is fetched later
 	later      int64 // tokens that it may have then
-	out        outcome
+	out        *outcome
+	rounds     int // how often calls went back to the model
 }
 
 // outcome is what became of the exchange.
@@ -85,7 +86,7 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, who Caller, up *Up
 		return
 	}
 	defer p.active.Done()
-	x := &exchange{p: p, w: w, rc: http.NewResponseController(w), r: r, who: who}
+	x := &exchange{p: p, out: &outcome{}, w: w, rc: http.NewResponseController(w), r: r, who: who}
 	x.out.start = p.cfg.Now()
 	x.ctx, x.cancel = context.WithCancel(r.Context())
 	defer x.cancel()
@@ -197,15 +198,8 @@ func ambiguous(r *http.Request) bool {
 
 // parse makes the view, and the digest of what will be sent.
 func (x *exchange) parse() *halt {
-	sum := make(chan struct{})
-	digest := func() { x.digest = sha256.Sum256(x.body); close(sum) }
-	if len(x.body) > 1<<16 {
-		go digest()
-	} else {
-		digest()
-	}
+	x.digest = digestOf(x.body)
 	q, err := wire.ParseRequest(x.route, x.view)
-	<-sum
 	if err != nil {
 		return refuse(http.StatusBadRequest, "request.form", fault.PublicText(err))
 	}
@@ -231,6 +225,18 @@ func (x *exchange) parse() *halt {
 	n, _ := strconv.Atoi(x.r.Header.Get("X-Stainless-Retry-Count"))
 	x.repeats = n > 0 || x.r.Header.Get("Idempotency-Key") != ""
 	return nil
+}
+
+// digestOf computes the digest of a body; of a large one, while it is read by
+// others.
+func digestOf(body []byte) func() [sha256.Size]byte {
+	if len(body) <= 1<<16 {
+		sum := sha256.Sum256(body)
+		return func() [sha256.Size]byte { return sum }
+	}
+	done := make(chan [sha256.Size]byte, 1)
+	go func() { done <- sha256.Sum256(body) }()
+	return sync.OnceValue(func() [sha256.Size]byte { return <-done })
 }
 
 // pace keeps the caller's rates.

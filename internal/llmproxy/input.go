@@ -191,9 +191,10 @@ func because(v screen.Verdict) string {
 // args are the arguments of model.call. They are the same for the same request,
 // so that an approval of it is found again.
 func (x *exchange) args() map[string]any {
+	content := x.digest()
 	return map[string]any{
 		"api": x.route.API.String(), "op": x.route.Op.String(), "model": x.model, "stream": x.q.Stream,
-		"max_output": x.q.MaxOutput, "input_bytes": x.size, "content": hex.EncodeToString(x.digest[:]),
+		"max_output": x.q.MaxOutput, "input_bytes": x.size, "content": hex.EncodeToString(content[:]),
 		"tools": int64(len(x.q.Tools)), "client": string(x.client), "key": x.who.Key, "last_message": x.last(),
 		"screen": items(x.in.verdict), "screen_because": because(x.in.verdict),
 	}

@@ -63,10 +63,11 @@ const owedFor = 10 * time.Minute
 // admit takes one request of about that many tokens. It gives zero, or how long
 // to wait and which limit said so. A repetition of a request that got no answer
 // does not count as a further request.
-func (l *limits) admit(who Caller, body [32]byte, repeated bool, tokens int64, now time.Time) (time.Duration, string) {
+func (l *limits) admit(who Caller, digest func() [32]byte, repeated bool, tokens int64, now time.Time) (time.Duration, string) {
 	if who.RequestsPerMinute <= 0 && who.TokensPerMinute <= 0 {
 		return 0, ""
 	}
+	body := digest()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	m := l.meter(who)
@@ -117,10 +118,11 @@ func (l *limits) used(who Caller, more int64) {
 }
 
 // unanswered notes that a request got no answer, so that its repetition is free.
-func (l *limits) unanswered(who Caller, body [32]byte, now time.Time) {
+func (l *limits) unanswered(who Caller, digest func() [32]byte, now time.Time) {
 	if who.RequestsPerMinute <= 0 {
 		return
 	}
+	body := digest()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.meter(who).owed.put(body, now)

@@ -65,7 +65,7 @@ func TestRecentForgetsTheOldest(t *testing.T) {
 func TestLimits(t *testing.T) {
 	start := time.Unix(1000, 0)
 	who := Caller{Key: "k", RequestsPerMinute: 2, TokensPerMinute: 1000}
-	body := func(n byte) [32]byte { return [32]byte{n} }
+	body := func(n byte) func() [32]byte { return func() [32]byte { return [32]byte{n} } }
 	l := newLimits()
 	step := func(what string, n byte, repeated bool, tokens int64, at time.Duration, want string) {
 		t.Helper()

@@ -104,7 +104,12 @@ func approvalOf(d record.Decision) string {
 
 // say sends a halt's answer and gives its status.
 func (p *Proxy) say(w http.ResponseWriter, api wire.API, h *halt) int {
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(p.cfg.WriteTimeout)) // unsupported by recorders only
+	rc := http.NewResponseController(w)
+	_ = rc.SetWriteDeadline(time.Now().Add(p.cfg.WriteTimeout)) // unsupported by recorders only
+	if w.Header().Get("Connection") == "close" {
+		// The server reads what is left of a body before it closes: not for long.
+		_ = rc.SetReadDeadline(time.Now().Add(linger))
+	}
 	a := h.answer
 	if a == nil {
 		if h.status == 0 {
@@ -173,6 +178,10 @@ func (p *Proxy) note(ctx context.Context, who Caller, h *halt, data map[string]a
 		p.cfg.Log.Error("journal", "error", err)
 	}
 }
+
+// linger is how long the rest of a refused request is listened to, so that its
+// client gets to read the answer.
+const linger = 500 * time.Millisecond
 
 // noteTimeout bounds how long an answer waits for what is written about it.
 const noteTimeout = 10 * time.Second

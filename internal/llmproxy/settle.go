@@ -27,7 +27,7 @@ func estimate(size int64) int64 { return (size + bytesPerToken - 1) / bytesPerTo
 // bill gives what the exchange used: the upstream's figures where they are
 // there and plausible, else an estimate. counted is false where it is one.
 func (x *exchange) bill() (u wire.Usage, counted bool) {
-	o := &x.out
+	o := x.out
 	if !o.reported || o.upstream >= 400 || x.route.Op == wire.Count || x.route.Op == wire.List {
 		return wire.Usage{Usage: u.Usage, Known: true}, true // nothing was worked on
 	}
@@ -51,7 +51,7 @@ func (x *exchange) bill() (u wire.Usage, counted bool) {
 // settle records how the model call ended: what it used, what it cost, what was
 // found. It does not keep the client waiting.
 func (x *exchange) settle(h *halt) {
-	p, o := x.p, &x.out
+	p, o := x.p, x.out
 	if x.permit == nil {
 		return
 	}
@@ -95,7 +95,8 @@ func (x *exchange) paid(u wire.Usage) bool {
 		return false
 	}
 	id := x.who.account() + "\x00" + x.out.replyID
-	same := id + "\x00" + hex.EncodeToString(x.digest[:])
+	content := x.digest()
+	same := id + "\x00" + hex.EncodeToString(content[:])
 	if x.route.Op == wire.Retrieve {
 		return x.p.paid.add(id)
 	}
@@ -104,7 +105,7 @@ func (x *exchange) paid(u wire.Usage) bool {
 }
 
 func (x *exchange) data(h *halt, u wire.Usage, counted, again bool) map[string]any {
-	o := &x.out
+	o := x.out
 	d := map[string]any{
 		"model": x.target, "request_id": o.requestID, "status": int64(o.upstream), "stop": plain(o.stop, 64),
 		"attempts": int64(o.attempts), "replaced": int64(o.replaced), "bytes": o.bytes.Load(), "outcome": h.outcome,

@@ -98,7 +98,7 @@ func (l *live) stop(r wire.Reason, outcome string) *halt {
 func (l *live) finish() *halt {
 	sum, err := l.m.Close()
 	l.flush()
-	o := &l.x.out
+	o := l.x.out
 	o.ended, o.stop, o.replyID, o.usage = sum.Complete, sum.Stop, sum.ID, sum.Usage
 	o.output, o.replaced = o.output+sum.TextBytes, sum.Replaced
 	if !l.begun && !l.gone {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"sallyport/internal/fault"
+	"sallyport/internal/gate"
 	"sallyport/internal/llmproxy/wire"
 )
 
@@ -113,13 +114,28 @@ func (x *exchange) whole(resp *http.Response, body io.Reader) *halt {
 		return x.denied(fault.New("llmproxy.calls", fault.Denied, "the reply holds %d tool calls, more than %d are not judged", len(r.Calls), x.p.cfg.MaxCalls))
 	}
 	notices := map[int]string{}
-	for _, c := range r.Calls {
-		if v := x.judge(c); !v.Release && c.Type != typeServer {
+	kept := make([][]*gate.Permit, len(r.Calls))
+	for i, c := range r.Calls {
+		v, ps := x.decide(c)
+		if kept[i] = ps; !v.Release {
 			notices[c.Index] = v.Notice
 		}
 	}
 	if x.ctx.Err() != nil {
+		for _, ps := range kept {
+			x.withdraw(ps, "the client went away before it was given the call")
+		}
 		return x.unreachable(x.ctx.Err())
+	}
+	if len(notices) > 0 && x.bounces() {
+		if h := x.bounce(r, b, notices, kept); h != nil {
+			return h
+		}
+	}
+	for i, c := range r.Calls {
+		if len(kept[i]) > 0 {
+			x.hand(c, kept[i])
+		}
 	}
 	if x.out.replaced = len(notices); len(notices) > 0 {
 		if b, err = r.Replace(b, notices); err != nil {
