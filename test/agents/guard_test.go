@@ -83,7 +83,7 @@ func (l *lab) story(t *testing.T, env []string) {
 	}
 	events := say("events", "--json", "--limit", "2000")
 	for _, want := range []string{
-		`"session.start.start"`, `"exec.start"`, `"http.request.finish"`, `"secret.use.start"`, `"egress.refused"`, attackerHost, `"file.write.finish"`, `"session.end"`,
+		`"session.start.start"`, `"exec.start"`, `"http.request.finish"`, `"secret.use.start"`, `"LLM_call_start"`, `"LLM_call_finish"`, `"MCP_tool_call_start"`, `"egress.refused"`, attackerHost, `"file.write.finish"`, `"session.end"`,
 	} {
 		if !strings.Contains(events, want) {
 			t.Errorf("the log does not tell of %s", want)
@@ -125,6 +125,8 @@ func (l *lab) configure(t *testing.T, state string, a agent, url, port string, r
 			"hosts": object{modelHost: []string{"127.0.0.1"}, attackerHost: []string{"127.0.0.1"}},
 			"roots": filepath.Join(state, "roots.pem"),
 		},
+		// Told where the model is, the guard judges its calls and its tools too.
+		"proxy": object{"upstreams": object{vendors[a.name]: object{"base_url": url}}},
 		"secrets": object{"model": object{
 			"from": object{"env": "MODEL_KEY"}, "host": modelHost, "port": number, "inject": inject, "placeholder": "sk-{random}", "why": "the model's key",
 		}},
@@ -141,3 +143,6 @@ func (l *lab) configure(t *testing.T, state string, a agent, url, port string, r
 		}
 	}
 }
+
+// vendors are whose APIs the agents speak.
+var vendors = map[string]string{"claude": "anthropic", "codex": "openai", "gemini": "gemini"}
