@@ -309,6 +309,11 @@ func TestSyslogStreams(t *testing.T) {
 			continue
 		}
 		check5424(t, <-got)
+		big := awkward()
+		big.Title, big.Subject = strings.Repeat("é", 10_000), strings.Repeat("]", 10_000)
+		if out := s.format(big, detail, maxFrame); len(out) > maxFrame {
+			t.Errorf("%s: a frame of %d bytes", name, len(out))
+		}
 		l.Close()
 		if err := s.Send(t.Context(), awkward(), detail); !fault.Is(err, fault.Unavailable) {
 			t.Errorf("%s: a dead receiver: %v", name, err)
@@ -393,6 +398,9 @@ func TestMailFormat(t *testing.T) {
 	subject, err := (&mime.WordDecoder{}).DecodeHeader(msg.Header.Get("Subject"))
 	if err != nil || !strings.HasPrefix(subject, "[sallyport] high: döwn  Bcc: evil@example.org") || !strings.HasSuffix(subject, "and 37 more") {
 		t.Errorf("subject %q: %v", subject, err)
+	}
+	if len(subject) > 230 {
+		t.Errorf("a subject of %d bytes", len(subject))
 	}
 	for l := range strings.SplitSeq(string(b), "\r\n") {
 		if len(l) > 998 || strings.ContainsAny(l, "\r\n") || strings.HasPrefix(l, "MAIL") {

@@ -228,6 +228,21 @@ func TestSlowBody(t *testing.T) {
 	}
 }
 
+// TestLengthUnknown: a body that does not say how long it is is bounded too.
+func TestLengthUnknown(t *testing.T) {
+	b := &book{}
+	body := io.MultiReader(strings.NewReader(`{"event_type":"x","data":{"x":"`), strings.NewReader(strings.Repeat("a", 8<<10)+`"}}`))
+	r := httptest.NewRequest(http.MethodPost, Path, body)
+	r.ContentLength = -1
+	r.Header.Set("Authorization", "Bearer good")
+	r.Header.Set("Content-Type", jsonType)
+	w := httptest.NewRecorder()
+	Handler(bearer, b, Options{MaxBody: 8 << 10}).ServeHTTP(w, r)
+	if w.Code != http.StatusRequestEntityTooLarge || len(b.events) != 0 {
+		t.Errorf("%d %s, %d events", w.Code, w.Body, len(b.events))
+	}
+}
+
 func TestFullLog(t *testing.T) {
 	b := &book{full: 2}
 	w := post(Handler(bearer, b, Options{}), jsonType, `[{"event_type":"x"},{"event_type":"x"},{"event_type":"x"}]`)
