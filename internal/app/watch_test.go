@@ -349,6 +349,35 @@ func TestDamagedLog(t *testing.T) {
 	nothing(t, got)
 }
 
+// TestRetention: what is older than was configured goes, once a day, and the
+// log still verifies.
+func TestRetention(t *testing.T) {
+	a, st := watchApp(t, filepath.Join(t.TempDir(), "state"), "http://127.0.0.1:1/", "compliance: {retention_days: 7}\n")
+	w, err := a.newWatcher(st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	denials(t, st, "x", 3)
+	count := func() int {
+		rows, err := st.Events(t.Context(), store.Filter{Types: []string{"exec.blocked"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(rows)
+	}
+	for _, tt := range []struct{ days, left int }{{6, 3}, {8, 0}} {
+		now := time.Now().AddDate(0, 0, tt.days)
+		w.now = func() time.Time { return now }
+		w.once(t.Context(), retainCursor, w.retain)
+		if n := count(); n != tt.left {
+			t.Errorf("after %d days %d events are left, want %d", tt.days, n, tt.left)
+		}
+	}
+	if res, err := a.VerifyLog(t.Context(), VerifyOptions{}); err != nil || !res.OK {
+		t.Errorf("%+v: %v", res, err)
+	}
+}
+
 // TestTroubleIsTold: when nothing can be recorded any more, sinks hear of it
 // directly, and not again and again.
 func TestTroubleIsTold(t *testing.T) {

@@ -19,7 +19,6 @@ const (
 	askPatience            = 10 * time.Minute // before a question is told of
 	reportAge              = 24 * time.Hour   // of the oldest report that is told of
 	daily                  = 24 * time.Hour
-	retainPage             = 1000 // events removed at a time
 )
 
 // Readers of nothing: their cursors hold when a daily task was done, in Unix
@@ -174,22 +173,12 @@ func (w *watcher) verify(ctx context.Context) error {
 	return nil
 }
 
-// retainer removes the values of old events; the store is one.
-type retainer interface {
-	Retain(ctx context.Context, olderThan time.Time, most int) (int, error)
-}
-
-// retain removes what is older than compliance.retention_days.
+// retain removes the values of what is older than compliance.retention_days.
+// That a reader still holds old copies is no trouble: they go with it.
 func (w *watcher) retain(ctx context.Context) error {
-	st, ok := any(w.st).(retainer)
-	if !ok {
+	_, err := w.st.Retain(ctx, w.now().AddDate(0, 0, -w.app.Config.Compliance.RetentionDays), 0)
+	if fault.Is(err, fault.Unavailable) && w.st.Err() == nil {
 		return nil
 	}
-	for before := w.now().AddDate(0, 0, -w.app.Config.Compliance.RetentionDays); ctx.Err() == nil; {
-		n, err := st.Retain(ctx, before, retainPage)
-		if err != nil || n < retainPage {
-			return err
-		}
-	}
-	return nil
+	return err
 }
