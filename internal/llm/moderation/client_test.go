@@ -120,6 +120,11 @@ func TestNoPartUnjudged(t *testing.T) {
 			t.Fatalf("at %d: %v %v", at, r, err)
 		}
 	}
+	for at := 1000; at < 1040; at++ {
+		if r, err := c.Check(t.Context(), []string{strings.Repeat("x", at) + " bad " + filler}); err != nil || !r.Flagged {
+			t.Fatalf("at %d: %v %v", at, r, err)
+		}
+	}
 	for _, batch := range s.seen() {
 		for _, x := range batch {
 			if len(x) > 1024 || strings.ContainsRune(x, '\ufffd') {

@@ -88,6 +88,13 @@ func TestSecretsWithoutPatterns(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
+	if diff := cmp.Diff(map[string]any{"[secret.github-pat] key": "harmless words"}, m.Value(map[string]any{token + " key": "harmless words"})); diff != "" {
+		t.Errorf("a secret in a name: %s", diff)
+	}
+	pin := masker(t, nil, Options{Secrets: []scan.Secret{{Name: "pin", Value: "918273645546"}}})
+	if got := pin.Value([]any{918273645546, 918273645547}); !cmp.Equal(got, []any{0, 918273645547}) {
+		t.Errorf("a secret number: %v", got)
+	}
 	if got := m.String("a@b.example 4111 1111 1111 1111"); got != "a@b.example 4111 1111 1111 1111" {
 		t.Errorf("more than secrets: %q", got)
 	}
@@ -232,6 +239,9 @@ func TestUnread(t *testing.T) {
 	got := m.String(text)
 	if strings.Contains(got, "@") || strings.Count(got, "[pii.email]") < 1990 {
 		t.Errorf("%d of 2000 addresses, %d unread, %d left", strings.Count(got, "[pii.email]"), strings.Count(got, unreadMark), strings.Count(got, "@"))
+	}
+	if got := m.String(strings.Repeat("someone@example.org,", 2000)); strings.Contains(got, "@") || !strings.Contains(got, unreadMark) {
+		t.Errorf("without a place to cut: %.200q", got)
 	}
 	if got := m.String(strings.Repeat("a@b.example@", 3000)); strings.Contains(got, "a@b.example") {
 		t.Errorf("left: %.100q", got)

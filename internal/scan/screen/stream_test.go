@@ -147,6 +147,33 @@ func TestNotTooEarly(t *testing.T) {
 	}
 }
 
+// TestLongStreams: what is only logged is told while the text goes on; where the
+// text is cut to be read again neither hides nor makes a finding.
+func TestLongStreams(t *testing.T) {
+	filler := strings.Repeat("some words of no interest. ", 8000)
+	st, told := compile(t, Settings{}).Stream(), 0
+	for piece := range slices.Chunk([]byte("to "+card+". "+filler), 1000) {
+		told += len(st.Write(piece).Findings)
+	}
+	if v := st.Close(); told != 1 || len(v.Findings) > 0 {
+		t.Errorf("a card is told %d times, at the end %v", told, v.Findings)
+	}
+	s := strict(t)
+	if v := stream(s, []byte(strings.Repeat("he will kill 12 flies and ", 200)), 1); v.Action != Pass {
+		t.Errorf("a sentence that is cut: %v", v.Findings)
+	}
+	for pad := range 9 {
+		text := base64.StdEncoding.EncodeToString([]byte(filler[:2500+pad] + "; DROP TABLE users; -- ok"))
+		st, v := s.Stream(), Verdict{}
+		for piece := range slices.Chunk([]byte(text+" and more"), 5) {
+			v = v.Join(st.Write(piece))
+		}
+		if v.Action != Ask && v.Action != Block {
+			t.Errorf("the end of a long coding is not told in time, %d", pad)
+		}
+	}
+}
+
 // TestStreamAgain: a stream may be used again after its end.
 func TestStreamAgain(t *testing.T) {
 	s := strict(t)
