@@ -163,9 +163,9 @@ func TestLongStreams(t *testing.T) {
 		t.Errorf("a sentence that is cut: %v", v.Findings)
 	}
 	for pad := range 9 {
-		text := base64.StdEncoding.EncodeToString([]byte(filler[:2500+pad] + "; DROP TABLE users; -- ok"))
+		text := strings.Repeat(" ", pad) + base64.StdEncoding.EncodeToString([]byte(filler[:2500]+"; DROP TABLE users; -- ok"))
 		st, v := s.Stream(), Verdict{}
-		for piece := range slices.Chunk([]byte(text+" and more"), 5) {
+		for piece := range slices.Chunk([]byte(text+" and some more"), 8) {
 			v = v.Join(st.Write(piece))
 		}
 		if v.Action != Ask && v.Action != Block {
