@@ -102,6 +102,25 @@ func (d *doc) hidesCall(obj int) bool {
 	return false
 }
 
+// arguments gives what the collected pieces say together. A surrogate whose
+// other half never came reads differently in different clients.
+func (c *call) arguments() (string, error) {
+	s, whole := unescape(c.args)
+	if !whole {
+		return "", refuse("call-text", "the arguments of a tool call hold half of a character")
+	}
+	return s, nil
+}
+
+// qualified puts the place a tool comes from in front of its name, as plain
+// replies are read.
+func qualified(space, name string) string {
+	if space == "" || name == "" || strings.ContainsAny(space[len(space)-1:], "_./") {
+		return space + name
+	}
+	return space + "." + name
+}
+
 // noText are the names of strings that are no text for anybody.
 var noText = map[string]bool{
 	"type": true, "id": true, "item_id": true, "call_id": true, "object": true, "role": true, "status": true,

@@ -162,7 +162,7 @@ func (s *gemini) part(e *event, c *candidate, p int) error {
 		d.taken(fc)
 		return s.call(e, p, "function", fc, d.get(fc, "args"))
 	case !d.null(code):
-		return s.call(e, p, "server", code, d.get(code, "code"))
+		return s.call(e, p, "server", code, code)
 	case !d.null(tool):
 		d.taken(tool)
 		return s.call(e, p, "server", tool, d.get(tool, "args"))
@@ -196,8 +196,7 @@ func (s *gemini) call(e *event, p int, typ string, obj, args int) error {
 		c.Name = k
 	}
 	switch {
-	case d.null(args):
-		c.Arguments = "{}"
+	case args == 0:
 	case d.tape[args].kind == str:
 		c.Arguments = d.str(args)
 	default:

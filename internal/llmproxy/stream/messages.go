@@ -167,7 +167,7 @@ func (s *messages) start(e *event, index int64) error {
 		as = "text"
 	case typ == "text", typ == "thinking", typ == "redacted_thinking":
 	case typ == "server_tool_use", typ == "mcp_tool_use":
-		as = "server"
+		as, name = "server", qualified(d.str(d.get(cb, "server_name")), name)
 	case strings.HasSuffix(typ, "_tool_result"):
 	case typ == "tool_use", typ == "", name != "", d.looksLikeCall(cb):
 		as = "function"

@@ -54,7 +54,7 @@ var itemTypes = map[string]string{
 	"message": "", "reasoning": "", "compaction": "", "mcp_list_tools": "",
 	"function_call": "function", "custom_tool_call": "custom", "tool_search_call": "tool_search",
 	"local_shell_call": "local_shell", "shell_call": "local_shell",
-	"apply_patch_call": "custom", "computer_call": "custom", "mcp_approval_request": "function",
+	"apply_patch_call": "function", "computer_call": "function", "mcp_approval_request": "function",
 	"web_search_call": "server", "file_search_call": "server", "code_interpreter_call": "server",
 	"image_generation_call": "server", "mcp_call": "server",
 }
@@ -158,40 +158,47 @@ func known(typ string) bool {
 	return ok && as != "server"
 }
 
-// fill sets what an item says about its call. The arguments of a call whose form
-// has no field for them are the whole item.
+// fill sets what an item says about its call. The arguments of a call whose type
+// is not known are the whole item.
 func (s *responses) fill(c *call, it int, typ string) {
 	d := &s.doc
-	c.ID = d.str(d.get(it, "call_id"))
-	if c.Name = d.str(d.get(it, "name")); c.Name == "" {
-		if typ != "function_call" && typ != "custom_tool_call" {
-			c.Name = typ
-		}
-	} else if ns := d.str(d.get(it, "namespace")); ns != "" {
-		c.Name = ns + "." + c.Name
-	}
 	c.Arguments = ""
+	if typ == "message" {
+		c.Arguments = s.joined(it)
+		return
+	}
+	if c.ID = d.str(d.get(it, "call_id")); c.ID == "" {
+		c.ID = d.str(d.get(it, "id"))
+	}
+	c.Name = d.str(d.get(it, "name"))
+	short := strings.TrimSuffix(typ, "_call")
 	field := 0
 	switch typ {
-	case "function_call", "mcp_approval_request", "mcp_call", "tool_search_call":
+	case "function_call", "mcp_call":
 		field = d.get(it, "arguments")
 	case "custom_tool_call":
 		field = d.get(it, "input")
-	case "local_shell_call", "shell_call", "computer_call":
-		field = d.get(it, "action")
-	case "apply_patch_call":
-		field = d.get(it, "operation")
-	case "message":
-		c.Name, c.Arguments = "", s.joined(it)
-		return
+	case "tool_search_call":
+		c.Name, field = short, d.get(it, "arguments")
+	case "local_shell_call", "shell_call", "web_search_call", "file_search_call", "image_generation_call":
+		c.Name, field = short, d.get(it, "action")
+	case "code_interpreter_call":
+		c.Name, field = short, d.get(it, "code")
 	default:
-		field = it
+		if field = it; c.Name == "" {
+			c.Name = short
+		}
 	}
+	space := d.str(d.get(it, "namespace"))
+	if space == "" {
+		space = d.str(d.get(it, "server_label"))
+	}
+	c.Name = qualified(space, c.Name)
 	switch {
 	case field == 0:
 	case d.tape[field].kind == str:
 		c.Arguments = d.str(field)
-	case !d.null(field):
+	default:
 		c.Arguments = string(d.raw(field))
 	}
 }

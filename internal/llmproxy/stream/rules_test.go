@@ -390,6 +390,39 @@ func TestLoopback(t *testing.T) {
 	}
 }
 
+// TestPlainAndStreamed: a call is the same whether its reply is streamed or not.
+func TestPlainAndStreamed(t *testing.T) {
+	items := []string{
+		respItem, `{"type":"custom_tool_call","call_id":"c","name":"p","namespace":"n","input":"free"}`,
+		`{"type":"local_shell_call","id":"i","action":{"type":"exec","command":["ls"]}}`, `{"type":"shell_call","call_id":"c","action":{"commands":["ls"]}}`,
+		`{"type":"tool_search_call","call_id":"c","execution":"client","arguments":{"q":1}}`,
+		`{"type":"apply_patch_call","call_id":"c","operation":{"type":"x"}}`, `{"type":"warp_call","id":"i","x":1}`,
+		`{"type":"mcp_call","id":"i","server_label":"s","name":"n","arguments":"{}"}`,
+		`{"type":"mcp_approval_request","id":"i","server_label":"s","name":"n","arguments":"{}"}`,
+		`{"type":"web_search_call","id":"i","action":{"query":"q"}}`, `{"type":"code_interpreter_call","id":"i","code":"1+1"}`,
+	}
+	for _, it := range items {
+		reply, err := wire.ParseReply(wire.Responses, []byte(`{"id":"r","object":"response","status":"completed","output":[`+it+`]}`))
+		if err != nil {
+			t.Fatalf("%s: %v", it, err)
+		}
+		r := run(options("responses"), frames(`{"type":"response.output_item.done","output_index":0,"item":`+it+`}`)+respEnd, 4096)
+		if d := cmp.Diff(reply.Calls, r.Calls); d != "" || r.Err != "" {
+			t.Errorf("%s: %q (-plain +streamed)\n%s", it, r.Err, d)
+		}
+	}
+	for _, part := range []string{`{"functionCall":{"name":"a","args":{"x":[1, 2]}}}`, `{"functionCall":{"id":"i","name":"a"}}`, `{"executableCode":{"language":"PYTHON","code":"1"}}`} {
+		chunk := `{"candidates":[{"content":{"role":"model","parts":[` + part + `]},"finishReason":"STOP"}]}`
+		reply, err := wire.ParseReply(wire.Gemini, []byte(chunk))
+		if err != nil {
+			t.Fatalf("%s: %v", part, err)
+		}
+		if d := cmp.Diff(reply.Calls, run(options("gemini"), frames(chunk), 4096).Calls); d != "" {
+			t.Errorf("%s (-plain +streamed)\n%s", part, d)
+		}
+	}
+}
+
 func TestNoticeIsOneLine(t *testing.T) {
 	for _, notice := range []string{"a\nb\r\u2028c", ""} {
 		o := options("anthropic")

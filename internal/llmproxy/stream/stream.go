@@ -480,16 +480,6 @@ func (m *Machine) judge(c *call) error {
 	return nil
 }
 
-// arguments gives what the collected pieces say together. A surrogate whose
-// other half never came reads differently in different clients.
-func (c *call) arguments() (string, error) {
-	s, whole := unescape(c.args)
-	if !whole {
-		return "", refuse("call-text", "the arguments of a tool call hold half of a character")
-	}
-	return s, nil
-}
-
 // say hands text to Text.
 func (m *Machine) say(s string) error {
 	if s == "" {
