@@ -37,16 +37,16 @@ e2e: ## the whole program against faults; without the race detector, which its d
 fuzz: ## every fuzz target for FUZZTIME (default 3s; 49 targets)
 	@./test/fuzz.sh $(FUZZTIME)
 
-agents: ## real agents from the npm registry, pinned, without and under guard; needs node and npm
+agents: ## real agents from the npm registry, pinned, without and under guard and through the proxy; needs node and npm
 	mkdir -p .tools/agents && cp test/agents/package.json test/agents/package-lock.json .tools/agents/
 	cd .tools/agents && npm ci --ignore-scripts --no-audit --no-fund && node node_modules/@anthropic-ai/claude-code/install.cjs
-	SALLYPORT_AGENTS=$(CURDIR)/.tools/agents/node_modules $(GO) test -count=1 -timeout 10m ./test/agents
+	SALLYPORT_AGENTS=$(CURDIR)/.tools/agents/node_modules $(GO) test -count=1 -timeout 15m ./test/agents
 
 clients: ## real SDKs from the npm registry and the Go proxy, pinned, without and through the proxy; needs node and npm
 	mkdir -p .tools/clients && cp test/clients/package.json test/clients/package-lock.json .tools/clients/
 	cd .tools/clients && npm ci --ignore-scripts --no-audit --no-fund
 	cd test/clients/gosdk && $(GO) vet . && $(GO) build -o $(CURDIR)/.tools/clients/gosdk .
-	SALLYPORT_CLIENTS=$(CURDIR)/.tools/clients $(GO) test -count=1 -timeout 10m ./test/clients
+	SALLYPORT_CLIENTS=$(CURDIR)/.tools/clients $(GO) test -count=1 -timeout 25m ./test/clients
 
 bench: build ## the table of docs/performance.md
 	$(GO) test -run '^$$' -bench . -benchtime 1s ./bench/...

@@ -173,10 +173,18 @@ func TestLyingUsage(t *testing.T) {
 			t.Errorf("%d bytes of text, error %q", len(r.Text), r.Error)
 		}
 		l.proxy.Stop(t)
+		ends := 0
 		for _, e := range l.proxy.Events(t) {
-			if u := e.Data.Result.Usage; e.Type == "model.call.finish" && (u.Input <= 0 || u.Output < 1000) {
+			if e.Data.Kind != "model.call" || e.Data.Status == "" {
+				continue
+			}
+			ends++
+			if u := e.Data.Result.Usage; u.Input <= 0 || u.Output < 1000 {
 				t.Errorf("%d bytes of text are counted as %+v", len(long), u)
 			}
+		}
+		if ends != 1 {
+			t.Errorf("the log tells of %d ends", ends)
 		}
 	})
 }
@@ -213,8 +221,8 @@ func TestKilled(t *testing.T) {
 		l.proxy.Start(t)
 		l.proxy.Stop(t)
 		l.proxy.Run(t, "verify")
-		if !slices.ContainsFunc(l.proxy.Events(t), func(e launch.Event) bool { return e.Type == "model.call.unknown" }) {
-			t.Error("the log does not tell that the call's end is unknown")
+		if !slices.ContainsFunc(l.proxy.Events(t), func(e launch.Event) bool { return e.Data.Kind == "model.call" && e.Data.Status == "unknown" }) {
+			t.Errorf("the log does not tell that the call's end is unknown: %v", l.proxy.Events(t))
 		}
 	})
 }

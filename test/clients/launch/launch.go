@@ -215,6 +215,8 @@ func (p *Proxy) Stop(t *testing.T) {
 type Event struct {
 	Type string `json:"type"`
 	Data struct {
+		Kind     string   `json:"kind"`
+		Status   string   `json:"status"` // of an action that ended
 		Decision string   `json:"decision"`
 		Target   string   `json:"target"`
 		Rules    []string `json:"rules"`
