@@ -18,6 +18,8 @@ type script struct {
 	at    int
 	calls []literalCall
 	names map[string]bool // declared
+
+	broken bool // a comment has no end
 }
 
 type literalCall struct{ name, arguments string }
@@ -44,7 +46,7 @@ func (s *script) read() bool {
 			return false
 		}
 	}
-	return true
+	return !s.broken
 }
 
 // rest finds literal calls in what is not understood.
@@ -88,6 +90,7 @@ func (s *script) space() (newline bool) {
 		case strings.HasPrefix(rest, "/*"):
 			i := strings.Index(rest[2:], "*/")
 			if i < 0 {
+				s.broken, s.at = true, len(s.src)
 				return newline
 			}
 			newline = newline || strings.ContainsAny(rest[:i+4], "\n\r\u2028\u2029")
