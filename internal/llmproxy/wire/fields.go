@@ -91,7 +91,7 @@ func (d *doc) stringOf(n int, field string) (string, error) {
 	if !ok {
 		return "", err
 	}
-	return string(d.name(n)), nil
+	return d.keep(d.name(n)), nil
 }
 
 // boolOf gives a boolean field, or what holds when it is absent.

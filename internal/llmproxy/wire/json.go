@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+	"strings"
 	"sync"
 	"unicode/utf8"
 
@@ -57,6 +58,7 @@ type doc struct {
 	nodes []node
 	many  map[keyID]struct{} // keys of the objects that have many
 	err   error
+	words strings.Builder // where short strings are kept together
 }
 
 var docs = sync.Pool{New: func() any { return new(doc) }}
@@ -77,7 +79,7 @@ func open(body []byte) (*doc, error) {
 }
 
 func (d *doc) free() {
-	d.body, d.many = nil, nil
+	d.body, d.many, d.words = nil, nil, strings.Builder{}
 	if cap(d.nodes) <= 1<<16 {
 		docs.Put(d)
 	}
@@ -302,30 +304,38 @@ func special(w uint64) uint64 {
 	return ((w-ones*0x20)&^w | (quote-ones)&^quote | (slash-ones)&^slash | w) & highs
 }
 
+// simple are the letters of escapes that stand for one byte.
+var simple = [256]bool{'"': true, '\\': true, '/': true, 'b': true, 'f': true, 'n': true, 'r': true, 't': true}
+
 // text reads a string that starts at i with its quote.
-func (d *doc) text(i int) int {
-	n := d.add(text, i)
+func (d *doc) text(start int) int {
+	n := d.add(text, start)
 	if n < 0 {
 		return -1
 	}
-	b := d.body
-	for i++; ; {
-		for i+8 <= len(b) {
+	b, escaped := d.body, false
+	for i := start + 1; ; {
+		if i+8 <= len(b) {
 			m := special(binary.LittleEndian.Uint64(b[i:]))
-			if m != 0 {
-				i += bits.TrailingZeros64(m) >> 3
-				break
+			if m == 0 {
+				i += 8
+				continue
 			}
-			i += 8
-		}
-		if i >= len(b) {
+			i += bits.TrailingZeros64(m) >> 3
+		} else if i >= len(b) {
 			return d.fail(i, "a string has no end")
 		}
 		switch c := b[i]; {
+		case c == '\\' && i+1 < len(b) && simple[b[i+1]]:
+			// Ends of lines and indents come in runs.
+			for escaped = true; i+1 < len(b) && b[i] == '\\' && simple[b[i+1]]; {
+				i += 2
+			}
 		case c == '"':
+			d.nodes[n].escaped = escaped
 			return d.close(n, i+1)
 		case c == '\\':
-			d.nodes[n].escaped = true
+			escaped = true
 			if i = d.escape(i); i < 0 {
 				return -1
 			}
@@ -343,16 +353,12 @@ func (d *doc) text(i int) int {
 	}
 }
 
-// escape checks the escape at i and gives the position after it.
+// escape checks an escape that is not simple and gives the position after it.
 func (d *doc) escape(i int) int {
 	if i+1 >= len(d.body) {
 		return d.fail(i, "a string has no end")
 	}
-	switch d.body[i+1] {
-	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-		return i + 2
-	case 'u':
-	default:
+	if d.body[i+1] != 'u' {
 		return d.fail(i, "an escape is unknown")
 	}
 	r := hex4(d.body[i+2:])

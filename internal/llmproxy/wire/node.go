@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"iter"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -51,6 +52,21 @@ func (d *doc) name(n int) []byte {
 		return inside
 	}
 	return unescape(make([]byte, 0, len(inside)), inside)
+}
+
+// keep copies a name to where many share one allocation. A part of a builder's
+// string stays what it is while the builder grows.
+func (d *doc) keep(b []byte) string {
+	if len(b) > 256 {
+		return string(b)
+	}
+	if d.words.Cap()-d.words.Len() < len(b) {
+		d.words = strings.Builder{}
+		d.words.Grow(min(4096, max(256, len(d.body)/8)))
+	}
+	start := d.words.Len()
+	d.words.Write(b)
+	return d.words.String()[start:]
 }
 
 func (d *doc) span(n int) Span { return Span{int(d.nodes[n].start), int(d.nodes[n].end)} }

@@ -118,12 +118,21 @@ func goodModel(s string) bool {
 	return s != "" && len(s) <= 256 && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f })
 }
 
-// name completes the results that name no tool from the calls they answer.
+// name completes the results that name no tool from the calls they answer,
+// which mostly stand in the same order.
 func (q *Request) name() {
+	const near = 8
 	var names map[string]string
+	at := 0
 	for i := range q.Results {
 		r := &q.Results[i]
 		if r.Name != "" || r.CallID == "" {
+			continue
+		}
+		end := min(at+near, len(q.Calls))
+		if j := slices.IndexFunc(q.Calls[at:end], func(c Call) bool { return c.ID == r.CallID }); j >= 0 {
+			at += j
+			r.Name = q.Calls[at].Name
 			continue
 		}
 		if names == nil {
