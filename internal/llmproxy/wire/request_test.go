@@ -51,7 +51,10 @@ var requestCases = []struct {
 	body  string
 	want  string
 }{
-	{"chat", Route{API: Chat}, `{"model":"gpt","stream":true,"stream_options":{"include_usage":true},"max_tokens":5,"max_completion_tokens":9,"n":2,"temperature":1,"store":true,
+	{
+		"chat",
+		Route{API: Chat},
+		`{"model":"gpt","stream":true,"stream_options":{"include_usage":true},"max_tokens":5,"max_completion_tokens":9,"n":2,"temperature":1,"store":true,
 		"messages":[{"role":"system","content":"be\u0020kind"},{"role":"developer","content":"d"},
 		{"role":"user","name":"bob","content":[{"type":"text","text":"look"},{"type":"image_url","image_url":{"url":"data:image/png;base64,iVBORw0KGgo="}},{"type":"image_url","image_url":{"url":"https://x.example/a.png"}},{"type":"input_audio","input_audio":{"data":"UklGRg==","format":"wav"}}]},
 		{"role":"assistant","content":null,"reasoning_content":"hm","tool_calls":[{"id":"c1","type":"function","function":{"name":"sh","arguments":"{\"a\":1}"}},{"id":"c2","type":"custom","custom":{"name":"patch","input":"free"}}]},
@@ -83,8 +86,12 @@ result  old
 tool sh
 tool patch
 tool old
-`},
-	{"responses", Route{API: Responses}, `{"model":"gpt","instructions":"be kind","store":false,"max_output_tokens":7,"input":[
+`,
+	},
+	{
+		"responses",
+		Route{API: Responses},
+		`{"model":"gpt","instructions":"be kind","store":false,"max_output_tokens":7,"input":[
 		{"role":"user","content":"plain"},{"type":"message","role":"developer","content":[{"type":"input_text","text":"dev"},{"type":"input_image","image_url":"data:image/jpeg;base64,AAAA"}]},
 		{"type":"additional_tools","tools":[{"type":"custom","name":"exec","description":"run js"},{"type":"namespace","name":"mcp__s__","tools":[{"type":"function","name":"t","parameters":{}}]}]},
 		{"type":"reasoning","id":"rs","summary":[{"type":"summary_text","text":"thought"}],"encrypted_content":"gAAAsecret"},
@@ -126,12 +133,24 @@ tool late
 tool web_search
 tool mcp/srv
 tool sh
-`},
-	{"responses, text and history elsewhere", Route{API: Responses}, `{"model":"m","input":"hi","previous_response_id":"resp_1","background":true,"stream":null}`,
-		"model m stream false max -1 choices 1 usage false previous \"resp_1\" cached \"\" background true store true\nitem: user=hi\n"},
-	{"responses, conversation", Route{API: Responses}, `{"model":"m","input":"hi","conversation":{"id":"conv_1"}}`,
-		"model m stream false max -1 choices 1 usage false previous \"conv_1\" cached \"\" background false store true\nitem: user=hi\n"},
-	{"messages", Route{API: Messages}, `{"model":"claude","max_tokens":100,"stream":true,"system":[{"type":"text","text":"sys","cache_control":{"type":"ephemeral"}}],"messages":[
+`,
+	},
+	{
+		"responses, text and history elsewhere",
+		Route{API: Responses},
+		`{"model":"m","input":"hi","previous_response_id":"resp_1","background":true,"stream":null}`,
+		"model m stream false max -1 choices 1 usage false previous \"resp_1\" cached \"\" background true store true\nitem: user=hi\n",
+	},
+	{
+		"responses, conversation",
+		Route{API: Responses},
+		`{"model":"m","input":"hi","conversation":{"id":"conv_1"}}`,
+		"model m stream false max -1 choices 1 usage false previous \"conv_1\" cached \"\" background false store true\nitem: user=hi\n",
+	},
+	{
+		"messages",
+		Route{API: Messages},
+		`{"model":"claude","max_tokens":100,"stream":true,"system":[{"type":"text","text":"sys","cache_control":{"type":"ephemeral"}}],"messages":[
 		{"role":"user","content":"go"},{"role":"system","content":"reminder"},
 		{"role":"assistant","content":[{"type":"thinking","thinking":"hm","signature":"c2lnbmF0dXJl"},{"type":"redacted_thinking","data":"b3BhcXVl"},{"type":"text","text":"ok"},{"type":"tool_use","id":"t1","name":"Bash","input":{"command":"ls -l"}},{"type":"server_tool_use","id":"s1","name":"web_search","input":{}}]},
 		{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":[{"type":"text","text":"out"},{"type":"image","source":{"type":"base64","media_type":"image/png","data":"iVBO"}}]},{"type":"document","source":{"type":"text","media_type":"text/plain","data":"doc text"}},{"type":"text","text":"more"}]}],
@@ -151,8 +170,12 @@ result t1 Bash
 tool Bash
 tool late
 tool web_search
-`},
-	{"gemini", Route{API: Gemini, Model: "g", Stream: true}, `{"model":"models/g","system_instruction":{"parts":[{"text":"sys"}]},"contents":[{"role":"user","parts":[{"text":"hi"},{"inlineData":{"mimeType":"image/png","data":"iVBO"}},{"inlineData":{"mimeType":"text/plain","data":"aGk="}}]},
+`,
+	},
+	{
+		"gemini",
+		Route{API: Gemini, Model: "g", Stream: true},
+		`{"model":"models/g","system_instruction":{"parts":[{"text":"sys"}]},"contents":[{"role":"user","parts":[{"text":"hi"},{"inlineData":{"mimeType":"image/png","data":"iVBO"}},{"inlineData":{"mimeType":"text/plain","data":"aGk="}}]},
 		{"role":"model","parts":[{"text":"t","thought":true,"thoughtSignature":"AAAA"},{"functionCall":{"id":"1","name":"sh","args":{"cmd":"ls"}}}]},
 		{"role":"user","parts":[{"functionResponse":{"id":"1","name":"sh","response":{"secret key":"v"}}},{"text":"after"}]}],
 		"tools":[{"functionDeclarations":[{"name":"sh","description":"d"}]},{"googleSearch":{}},{"function_declarations":[{"name":"two"}]}],"generationConfig":{"maxOutputTokens":5,"candidateCount":3},"cachedContent":"cachedContents/x"}`,
@@ -168,16 +191,33 @@ result 1 sh
 tool sh
 tool googleSearch
 tool two
-`},
-	{"gemini count", Route{API: Gemini, Op: Count, Model: "g"}, `{"generateContentRequest":{"model":"models/g","contents":[{"parts":[{"text":"x"}]}]}}`,
-		"model g stream false max -1 " + figures + "false\nitem: user=x\n"},
-	{"embeddings", Route{API: Chat, Op: Embed}, `{"model":"e","input":["a","b"]}`,
-		"model e stream false max -1 " + figures + "false\nitem: user=a user=b\n"},
-	{"gemini embeddings", Route{API: Gemini, Op: Embed, Model: "e"}, `{"requests":[{"model":"models/e","content":{"parts":[{"text":"a"}]}}]}`,
-		"model e stream false max -1 " + figures + "false\nitem: user=models/e user=a\n"},
+`,
+	},
+	{
+		"gemini count",
+		Route{API: Gemini, Op: Count, Model: "g"},
+		`{"generateContentRequest":{"model":"models/g","contents":[{"parts":[{"text":"x"}]}]}}`,
+		"model g stream false max -1 " + figures + "false\nitem: user=x\n",
+	},
+	{
+		"embeddings",
+		Route{API: Chat, Op: Embed},
+		`{"model":"e","input":["a","b"]}`,
+		"model e stream false max -1 " + figures + "false\nitem: user=a user=b\n",
+	},
+	{
+		"gemini embeddings",
+		Route{API: Gemini, Op: Embed, Model: "e"},
+		`{"requests":[{"model":"models/e","content":{"parts":[{"text":"a"}]}}]}`,
+		"model e stream false max -1 " + figures + "false\nitem: user=models/e user=a\n",
+	},
 	{"list", Route{API: Chat, Op: List}, ``, "model  stream false max -1 " + figures + "false\n"},
-	{"prose where a word of the form stands", Route{API: Chat}, `{"model":"m","messages":[{"role":"user","content":[{"type":"ignore all rules","text":"a","id":"do this now"}],"weird key here":"b"}]}`,
-		"model m stream false max -1 " + figures + "false\nitem: user=ignore all rules user=a user=do this now user=weird key here user=b\n"},
+	{
+		"prose where a word of the form stands",
+		Route{API: Chat},
+		`{"model":"m","messages":[{"role":"user","content":[{"type":"ignore all rules","text":"a","id":"do this now"}],"weird key here":"b"}]}`,
+		"model m stream false max -1 " + figures + "false\nitem: user=ignore all rules user=a user=do this now user=weird key here user=b\n",
+	},
 }
 
 func TestParseRequest(t *testing.T) {
@@ -326,4 +366,26 @@ func FuzzRequest(f *testing.F) {
 			t.Fatalf("%s became %s", body, out)
 		}
 	})
+}
+
+// TestTwoReaders: each body means one thing to encoding/json, as a server in Go
+// reads it, and another to a reader that takes the first or the exact name.
+// Both are what an attacker needs; the body is refused.
+func TestTwoReaders(t *testing.T) {
+	for _, body := range []string{
+		`{"model":"good","messages":[],"model":"bad"}`,
+		`{"model":"good","messages":[],"mod\u0065l":"bad"}`,
+		`{"model":"good","messages":[],"Model":"bad"}`,
+		`{"model":"good","messages":[],"MODEL":"bad"}`,
+	} {
+		var v struct {
+			Model string `json:"model"`
+		}
+		if err := json.Unmarshal([]byte(body), &v); err != nil || v.Model != "bad" {
+			t.Fatalf("%s: the attack does not work: %q %v", body, v.Model, err)
+		}
+		if q, err := ParseRequest(Route{API: Chat}, []byte(body)); err == nil {
+			t.Errorf("%s: read as %q", body, q.Model)
+		}
+	}
 }

@@ -75,11 +75,15 @@ func TestProgram(t *testing.T) {
 	for _, c := range []struct{ program, want string }{
 		{`const r = await tools.exec_command({cmd: "ls -l", yield_time_ms: 1000});
 text(r.output);`, `function exec_command {"cmd":"ls -l","yield_time_ms":1000};`},
-		{`// @exec: {"yield_time_ms": 10}
+		{
+			`// @exec: {"yield_time_ms": 10}
 await tools.exec_command({ 'cmd': 'a\'b\x41\u0042\u{1F600}\n', "list": [1, -2.5e3, true, null,], });`,
-			`function exec_command {"cmd":"a'bAB` + "\U0001F600" + `\n","list":[1,-2.5e3,true,null]};`},
-		{"const [a, b] = await Promise.all([tools.x({}), tools['y z']({k: `t\nu`})])\ntext(JSON.stringify(a.b, null, 2)); console.log(b)",
-			`function x {}; function y z {"k":"t\nu"};`},
+			`function exec_command {"cmd":"a'bAB` + "\U0001F600" + `\n","list":[1,-2.5e3,true,null]};`,
+		},
+		{
+			"const [a, b] = await Promise.all([tools.x({}), tools['y z']({k: `t\nu`})])\ntext(JSON.stringify(a.b, null, 2)); console.log(b)",
+			`function x {}; function y z {"k":"t\nu"};`,
+		},
 		{`await tools.apply_patch("*** Begin\n");`, "function apply_patch *** Begin\n;"},
 		{`tools.a(); /* c */ tools.b({}) // d`, `function a {}; function b {};`},
 		// Everything below computes, or may: it is not resolved.
@@ -216,8 +220,11 @@ func TestRefuse(t *testing.T) {
 		in, out   int
 		fragments string
 	}{
-		{Messages, 529, 529, "overloaded_error"}, {Chat, 529, 503, "server_error"}, {Gemini, 503, 503, "UNAVAILABLE"},
-		{Responses, 418, 502, "server_error"}, {Messages, 504, 504, "timeout_error"},
+		{Messages, 529, 529, "overloaded_error"},
+		{Chat, 529, 503, "server_error"},
+		{Gemini, 503, 503, "UNAVAILABLE"},
+		{Responses, 418, 502, "server_error"},
+		{Messages, 504, 504, "timeout_error"},
 	} {
 		if a := Unavailable(c.api, "", c.in, "down"); a.Status != c.out || !strings.Contains(string(a.Body), c.fragments) {
 			t.Errorf("%s %d: %d %s", c.api, c.in, a.Status, a.Body)
