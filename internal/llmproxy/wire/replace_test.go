@@ -261,14 +261,15 @@ func TestParseReply(t *testing.T) {
 		}, []string{"a"}, "STOP", [5]int64{5, 5, 4, 0, 2}},
 		{Responses, `{"status":"incomplete","incomplete_details":{"reason":"max_output_tokens"},"output":[` +
 			`{"type":"web_search_call","id":"ws","action":{"query":"q"}},{"type":"mcp_call","id":"m","server_label":"s","name":"n","arguments":"{}"},` +
-			`{"type":"brand_new_call","call_id":"x","stuff":1},{"type":"odd","arguments":"{}","name":"sneaky"},{"type":"function_call","namespace":"mcp__s__","name":"t","arguments":"{}"},` +
+			`{"type":"brand_new_call","call_id":"x","stuff":1},{"type":"newer_call","stuff":2},{"type":"odd","arguments":"{}","name":"sneaky"},{"type":"function_call","namespace":"mcp__s__","name":"t","arguments":"{}"},` +
 			`{"type":"tool_search_call","call_id":"ts","arguments":{"q":1}},{"type":"message","role":"assistant","content":[{"type":"refusal","refusal":"no"}]}]}`, []Call{
 			{0, "ws", "web_search", `{"query":"q"}`, "server"},
 			{1, "m", "s.n", "{}", "server"},
 			{2, "x", "brand_new", `{"type":"brand_new_call","call_id":"x","stuff":1}`, "function"},
-			{3, "", "sneaky", `{"type":"odd","arguments":"{}","name":"sneaky"}`, "function"},
-			{4, "", "mcp__s__t", "{}", "function"},
-			{5, "ts", "tool_search", `{"q":1}`, "tool_search"},
+			{3, "", "newer", `{"type":"newer_call","stuff":2}`, "function"},
+			{4, "", "sneaky", `{"type":"odd","arguments":"{}","name":"sneaky"}`, "function"},
+			{5, "", "mcp__s__t", "{}", "function"},
+			{6, "ts", "tool_search", `{"q":1}`, "tool_search"},
 		}, []string{"no"}, "incomplete:max_output_tokens", [5]int64{}},
 		{Messages, `{"content":[{"type":"server_tool_use","id":"s","name":"web_search","input":{}},{"type":"new_thing","id":"n","name":"f","input":{"a":1}}],"stop_reason":"pause_turn"}`, []Call{
 			{0, "s", "web_search", "{}", "server"}, {1, "n", "f", `{"a":1}`, "function"},

@@ -56,7 +56,7 @@ var requestCases = []struct {
 		Route{API: Chat},
 		`{"model":"gpt","stream":true,"stream_options":{"include_usage":true},"max_tokens":5,"max_completion_tokens":9,"n":2,"temperature":1,"store":true,
 		"messages":[{"role":"system","content":"be\u0020kind"},{"role":"developer","content":"d"},
-		{"role":"user","name":"bob","content":[{"type":"text","text":"look"},{"type":"image_url","image_url":{"url":"data:image/png;base64,iVBORw0KGgo="}},{"type":"image_url","image_url":{"url":"https://x.example/a.png"}},{"type":"input_audio","input_audio":{"data":"UklGRg==","format":"wav"}}]},
+		{"role":"user","name":"bob","content":[{"type":"text","text":"look"},{"type":"image_url","image_url":{"url":"data:image/png;base64,iVBORw0KGgo="}},{"type":"image_url","image_url":{"url":"https://x.example/a.png"}},{"type":"file","file":{"file_data":"data:text/plain;base64,aGk="}},{"type":"input_audio","input_audio":{"data":"UklGRg==","format":"wav"}}]},
 		{"role":"assistant","content":null,"reasoning_content":"hm","tool_calls":[{"id":"c1","type":"function","function":{"name":"sh","arguments":"{\"a\":1}"}},{"id":"c2","type":"custom","custom":{"name":"patch","input":"free"}}]},
 		{"role":"tool","tool_call_id":"c1","content":"out"},{"role":"tool","tool_call_id":"c2","content":[{"type":"text","text":"two"}]},
 		{"role":"assistant","content":"","function_call":{"name":"old","arguments":"x"}},{"role":"function","name":"old","content":"r"}],
@@ -66,7 +66,7 @@ var requestCases = []struct {
 other:
 item: system=be kind
 item: system=d
-item: user=look user=https://x.example/a.png
+item: user=look user=https://x.example/a.png user=data:text/plain;base64,aGk=
 item: assistant=hm assistant={"a":1} assistant=free
 item: tool(c1)=out
 item: tool(c2)=two

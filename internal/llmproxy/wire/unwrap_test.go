@@ -57,7 +57,7 @@ func TestUnwrap(t *testing.T) {
 }
 
 func TestUnwrapBounds(t *testing.T) {
-	nested := `{"c":1}`
+	nested := `{"name":"exec","args":{}}`
 	for range 6 {
 		nested = `{"name":"tool_call","args":` + nested + `}`
 	}
@@ -118,6 +118,7 @@ await tools.exec_command({ 'cmd': 'a\'b\x41\u0042\u{1F600}\n', "list": [1, -2.5e
 		{`const r = await tools.x({}); text(r[tools.y({})])`, `function x {}; function y {}; ?`},
 		{"tools.x({})`a`", `function x {}; ?`},
 		{"tools.x({})\n(tools.y)({})", `function x {}; ?`},
+		{`tools.a() tools.b()`, `function a {}; function b {}; ?`},
 		{`import("fs")`, `?`},
 		{"\\u0074ools.x({})", `?`},
 		{"tools.x({a: \"\xff\"})", `?`},
