@@ -4,6 +4,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"sallyport/internal/action"
 	"sallyport/internal/fault"
@@ -97,6 +98,9 @@ func TestCostBeyondSums(t *testing.T) {
 	spent, reserved, err := s.Budget(t.Context(), "bob")
 	if spent != 1<<53 || reserved != 0 || err != nil {
 		t.Errorf("spent %d, reserved %d %v", spent, reserved, err)
+	}
+	if c, err := s.Costs(t.Context(), store.ByAgent, time.Time{}); err != nil || len(c) != 1 || c[0].Cost != 3<<53 || c[0].Input != 3<<40 || c[0].Output+c[0].Reasoning+c[0].CacheRead != 0 {
+		t.Errorf("%+v %v", c, err)
 	}
 	in := intent(t, s, action.ModelCall, "bob", "c1", math.MaxInt64, math.MaxInt64)
 	_, err = s.Intend(t.Context(), in)

@@ -134,7 +134,6 @@ func (t *trimmer) masked(data map[string]any) map[string]any {
 	}
 	alert := data["alert"]
 	out, ok := t.mask(data).(map[string]any)
-	t.mask = nil
 	if ok {
 		again := &trimmer{cut: t.cut}
 		bounded := make(map[string]any, len(out))

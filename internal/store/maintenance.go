@@ -81,7 +81,7 @@ func (m *maintenance) checkpoint(ctx context.Context, how string) (whole bool, e
 // vacuum gives free pages back to the file system.
 func (m *maintenance) vacuum(ctx context.Context) error {
 	var mode, free, pages int
-	for {
+	for last := -1; ; last = free {
 		err := m.step(ctx, "store.vacuum", func(t *tx) error {
 			err := errors.Join(t.row(`PRAGMA auto_vacuum`).Scan(&mode), t.row(`PRAGMA freelist_count`).Scan(&free), t.row(`PRAGMA page_count`).Scan(&pages))
 			if err != nil || mode == 0 || free <= pages/vacuumKeep {
@@ -90,7 +90,7 @@ func (m *maintenance) vacuum(ctx context.Context) error {
 			rows, err := t.rows(`PRAGMA incremental_vacuum(` + strconv.Itoa(vacuumPages) + `)`)
 			return drain(rows, err, func(func(...any) error) error { return nil })
 		})
-		if err != nil || mode == 0 || free <= pages/vacuumKeep {
+		if err != nil || mode == 0 || free <= pages/vacuumKeep || free == last { // nothing to do, or nothing comes of it
 			return err
 		}
 	}

@@ -100,8 +100,8 @@ func TestMask(t *testing.T) {
 	}
 	s := open(t, dir, func(o *store.Options) { o.Mask = hide })
 	tell(t, s)
-	if in := diskHas(t, dir, []byte(secret)); len(in) > 0 {
-		t.Fatalf("%v hold what was masked:\n%s", in, where(t, dir, secret))
+	if in := diskHas(t, dir, []byte(secret[:5])); len(in) > 0 { // not even the half of it before a cut
+		t.Fatalf("%v hold what was masked:\n%s", in, where(t, dir, secret[:5]))
 	}
 	events, err := s.Events(t.Context(), store.Filter{Types: []string{"session.comment", "http.request.start"}})
 	if err != nil || len(events) != 2 {

@@ -3,6 +3,7 @@ package store_test
 import (
 	"database/sql"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -124,6 +125,13 @@ func TestRetain(t *testing.T) {
 	checkRetained(t, s, dir, anchor, total-len(kept))
 	if n, err := s.Retain(ctx, cutoff, 0); n != 0 || err != nil {
 		t.Errorf("again %d: %v", n, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	alter(t, dir, fmt.Sprintf(`DELETE FROM openings WHERE event = %d; DELETE FROM events WHERE id = %[1]d`, kept[0]))
+	if err := checkAll(t, dir); !fault.Is(err, fault.Corrupt) {
+		t.Errorf("what was kept, amid what was removed, can be removed without a record: %v", err)
 	}
 }
 
