@@ -100,7 +100,7 @@ var sextets = func() (t [256]uint8) {
 
 // decoded reads a run in a coding of so many bits per character.
 func (s *Scanner) decoded(v *view, start, end, bits int, how string) {
-	if start >= end || !s.promising(v.text[start:end], bits) || !s.spend(4*(end-start)) {
+	if start >= end || !promising(v.text[start:end], bits) || !s.spend(4*(end-start)) {
 		return
 	}
 	w := s.below(v, how)
@@ -156,9 +156,12 @@ func (v *view) quads(from *view, at, end int) int {
 }
 
 // promising decodes the first bytes and asks whether they could be text.
-func (s *Scanner) promising(run []byte, bits int) bool {
+func promising(run []byte, bits int) bool {
 	var head [24]byte
 	acc, have, n := 0, 0, 0
+	if bits == base64Bits {
+		n, run = firstQuads(&head, run)
+	}
 	for _, c := range run {
 		d := digitOf(c, bits)
 		if d < 0 || n == len(head) {
@@ -176,6 +179,20 @@ func (s *Scanner) promising(run []byte, bits int) bool {
 		return false
 	}
 	return readable(head[:n])
+}
+
+// firstQuads decodes four characters of base64 at a time; it gives how many
+// bytes they make and what is left of the run.
+func firstQuads(head *[24]byte, run []byte) (n int, rest []byte) {
+	for n+3 <= len(head) && len(run) >= 4 {
+		a, b, c, d := sextets[run[0]], sextets[run[1]], sextets[run[2]], sextets[run[3]]
+		if (a|b|c|d)&0x80 != 0 {
+			break
+		}
+		head[n], head[n+1], head[n+2] = a<<2|b>>4, b<<4|c>>2, c<<6|d
+		n, run = n+3, run[4:]
+	}
+	return n, run
 }
 
 // readable reports text, in UTF-8 or 16, or compressed data.

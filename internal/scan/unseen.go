@@ -178,6 +178,12 @@ func (s *Scanner) countPaths(core []byte, at int) {
 		i := bytes.IndexByte(core, '\n')
 		if i >= 0 {
 			line = core[:i]
+			if p.length == 0 && (i == 0 || line[0] != '/' && line[0] != '~' && line[0] != '.') { // a whole line that is no path
+				p.lines += min(i, 1)
+				at += i + 1
+				core = core[i+1:]
+				continue
+			}
 		}
 		if p.length == 0 {
 			p.from, p.spaces, p.slashes = at, 0, 0
