@@ -2,11 +2,13 @@ package scan
 
 import (
 	"bytes"
+	_ "embed"
 	"encoding/base64"
 	"fmt"
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -128,7 +130,20 @@ func worst() map[string][]byte {
 		"brackets":   fill("![](http://a.b/?"),
 		"pem":        fill("-----BEGIN RSA PRIVATE KEY-----"),
 		"chinese":    fill("\u4f60\u597d\u4e16\u754c "),
+		"found":      fill(found()),
 	}
+}
+
+//go:embed testdata/slow.txt
+var slow string
+
+// found is the text that TestSlowSearch climbed to.
+func found() string {
+	text, err := strconv.Unquote(strings.TrimSpace(slow))
+	if err != nil {
+		panic(err)
+	}
+	return text
 }
 
 func BenchmarkWorst(b *testing.B) {

@@ -30,7 +30,7 @@ func (s *Scanner) numbers(v *view) (high bool) {
 		w0, w1 := binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
 		w2, w3 := binary.LittleEndian.Uint64(b[16:]), binary.LittleEndian.Uint64(b[24:])
 		acc |= w0 | w1 | w2 | w3
-		if bits.OnesCount64(digits(w0)>>7|digits(w1)>>6|digits(w2)>>5|digits(w3)>>4) >= 4 && s.e.pii {
+		if bits.OnesCount64(digits(w0)|digits(w1)|digits(w2)|digits(w3)) >= 4 && s.e.pii {
 			done = s.numbersIn(v, i, i+32, done)
 		}
 	}

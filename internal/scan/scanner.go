@@ -33,7 +33,7 @@ type Scanner struct {
 	coreA   int // the core, in the view
 	coreB   int
 	steps   int
-	work    int // steps of all windows of the text so far
+	work    int // steps of all windows of the text so far, and two for each byte of every reading
 	from    int // first finding of this window
 	spent   string
 	last    bool // nothing follows the view

@@ -28,6 +28,7 @@ func (s *Scanner) read(v *view) {
 	if len(v.text) == 0 || !s.spend(len(v.text)/4) {
 		return
 	}
+	s.work += 2 * len(v.text)
 	s.address = [2]int{}
 	s.e.filter.scan(v.text, func(lit int32, at int) bool { return s.literal(v, lit, at) })
 	if s.e.squeezed != nil && !v.plain {
