@@ -16,8 +16,8 @@ const (
 
 // The types of events of other rooms that shipped rules read.
 const (
-	EventAuthFailed   = "auth.failed"   // a client gave no valid key
-	EventUnjudgedCall = "call.unjudged" // a result came for a call that nobody judged
+	EventAuthFailed   = "auth.failed"           // a client gave no valid key
+	EventUnjudgedCall = "proxy.unjudged_result" // a result came for a call that nobody judged
 )
 
 // Shipped gives the rules that are in force unless the operator switches them

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -113,7 +112,18 @@ func (s *screening) read(a action.Action) policy.Screening {
 			}
 		}
 	}
-	return policy.Screening{Items: v.Items(), Because: becauseOf(v), Findings: v.Findings}
+	return policy.Screening{Items: v.Items(), Because: becauseOf(v), Findings: weighed(v)}
+}
+
+// weighed gives the findings the weight of their verdict: how bad an event is
+// follows from what the settings make of a finding, not from its rule.
+func weighed(v screen.Verdict) []record.Finding {
+	most := map[string]int{"dangerous": scan.Critical, "suspicious": scan.Medium}[v.Alert]
+	out := slices.Clone(v.Findings)
+	for i := range out {
+		out[i].Severity = min(out[i].Severity, most)
+	}
+	return out
 }
 
 // told reads what the proxy wrote into an action.
@@ -158,14 +168,13 @@ func becauseOf(v screen.Verdict) string {
 		if h.Action < screen.Ask || len(parts) == 3 {
 			break
 		}
-		part := h.Rule
-		if h.Detail != "" {
-			part = fmt.Sprintf("%s (%s)", h.Detail, h.Rule)
+		// Not the word itself: the sentence comes back with the next message.
+		if part := h.Source + " (" + h.Rule + ")"; !slices.Contains(parts, part) {
+			parts = append(parts, part)
 		}
-		parts = append(parts, part)
 	}
 	if len(parts) == 0 {
 		return ""
 	}
-	return "the text holds " + strings.Join(parts, ", ")
+	return "the text was found by " + strings.Join(parts, ", ")
 }

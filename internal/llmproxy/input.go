@@ -181,7 +181,10 @@ func because(v screen.Verdict) string {
 		if h.Action < screen.Ask || len(parts) == 3 {
 			break
 		}
-		if s := h.Source + ": " + h.Detail; !slices.Contains(parts, s) {
+		// Never the word itself: the sentence stands in the client's transcript,
+		// comes back with the next request and would be found there again.
+		s := h.Source + " (" + h.Rule + ")"
+		if !slices.Contains(parts, s) {
 			parts = append(parts, s)
 		}
 	}

@@ -42,9 +42,11 @@ func refuse(status int, rule, because string) *halt {
 	return &halt{outcome: outcomeRefused, rule: rule, because: because, status: status}
 }
 
+const ruleUnauthenticated = "unauthenticated"
+
 func unauthenticated(api wire.API, because string) *halt {
 	a := wire.Refuse(api, "", wire.Reason{Rule: "key", Because: because, Login: true})
-	return &halt{outcome: outcomeRefused, rule: "unauthenticated", because: because, answer: &a}
+	return &halt{outcome: outcomeRefused, rule: ruleUnauthenticated, because: because, answer: &a}
 }
 
 // unavailable is a failure of ours or of the upstream's, which trying again may
@@ -173,7 +175,11 @@ func (p *Proxy) note(ctx context.Context, who Caller, h *halt, data map[string]a
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
 	defer cancel()
-	e := record.Event{Type: "proxy.denied", Agent: who.Agent, Session: who.Session, Channel: "LLM", Level: "warning", Alert: "none", Data: data}
+	kind := "proxy.denied"
+	if h.rule == ruleUnauthenticated {
+		kind = "auth.failed"
+	}
+	e := record.Event{Type: kind, Agent: who.Agent, Session: who.Session, Channel: "LLM", Level: "warning", Alert: "none", Data: data}
 	if _, err := p.cfg.Journal.Append(ctx, e); err != nil {
 		p.cfg.Log.Error("journal", "error", err)
 	}

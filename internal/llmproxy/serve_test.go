@@ -259,7 +259,7 @@ func TestAuthentication(t *testing.T) {
 				if got.status != http.StatusUnauthorized || len(w.model.Requests()) != 0 || !json.Valid([]byte(got.body)) {
 					t.Errorf("%d %s", got.status, got.body)
 				}
-				if e := w.typed("proxy.denied"); len(e) != 1 || strings.Contains(fmt.Sprint(e), "sp-") {
+				if e := w.typed("auth.failed"); len(e) != 1 || strings.Contains(fmt.Sprint(e), "sp-") {
 					t.Errorf("events %+v", e)
 				}
 			})
