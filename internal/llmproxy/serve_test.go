@@ -179,7 +179,7 @@ func TestBlockedInput(t *testing.T) {
 			t.Errorf("events %+v", events)
 		}
 		in := w.of(action.ModelCall)
-		if len(in) != 2 || in[0].Decision.Verdict != record.Deny || fmt.Sprint(in[0].Action.Args["screen"]) != "[dangerous_keywords.block]" || !strings.Contains(fmt.Sprint(in[0].Action.Args["screen_because"]), "detonate") {
+		if len(in) != 2 || in[0].Decision.Verdict != record.Deny || fmt.Sprint(in[0].Action.Args["screen"]) != "[dangerous_keywords.block]" || !strings.Contains(fmt.Sprint(in[0].Action.Args["screen_because"]), "keyword.dangerous") || strings.Contains(strings.ToLower(fmt.Sprint(in[0].Action.Args["screen_because"])), "detonate") {
 			t.Errorf("intents %+v", in)
 		}
 	})
