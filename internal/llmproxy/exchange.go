@@ -142,6 +142,9 @@ func (x *exchange) end(h *halt) {
 func (x *exchange) admit() *halt {
 	r := x.r
 	route, known := routeOf(r)
+	if route.API == wire.Chat && route.Op == wire.List && r.Header.Get("Anthropic-Version") != "" {
+		route.API = wire.Messages // their models have the same path
+	}
 	x.route = route
 	x.client = x.who.Client
 	if x.client == "" {

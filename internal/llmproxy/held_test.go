@@ -195,6 +195,9 @@ func TestTextThatIsExecuted(t *testing.T) {
 		if len(in) != 1 || in[0].Action.Args["type"] != "text" || !strings.Contains(fmt.Sprint(in[0].Action.Args["arguments"]), "touch pwned") {
 			t.Errorf("stream %v: calls %+v", stream, in)
 		}
+		if got := naisys("ping"); strings.Contains(got.body, "rm x") || !strings.Contains(got.body, "# Blocked") || !strings.Contains(got.body, "no-rm") {
+			t.Errorf("denied: %d %s", got.status, got.body)
+		}
 	}
 }
 
@@ -238,4 +241,14 @@ func TestServerTool(t *testing.T) {
 	}
 }
 
-var _ = wire.Chat
+// TestMostOutput: what is reserved is for all choices.
+func TestMostOutput(t *testing.T) {
+	for _, tt := range []struct{ most, choices, want int64 }{
+		{-1, 1, -1}, {-1, 9, -1}, {10, 1, 10}, {10, 3, 30}, {1 << 52, 1 << 40, maxExact}, {0, 5, 0},
+	} {
+		x := &exchange{q: &wire.Request{MaxOutput: tt.most, Choices: tt.choices}}
+		if got := x.most(); got != tt.want {
+			t.Errorf("%d of %d choices: %d, want %d", tt.most, tt.choices, got, tt.want)
+		}
+	}
+}

@@ -191,13 +191,27 @@ func because(v screen.Verdict) string {
 	return plain(strings.Join(parts, "; "), 512)
 }
 
+// most is how many tokens all replies together may have; -1 = not said.
+func (x *exchange) most() int64 {
+	if x.q.MaxOutput <= 0 || x.q.Choices <= 1 {
+		return x.q.MaxOutput
+	}
+	if x.q.MaxOutput > maxExact/x.q.Choices {
+		return maxExact
+	}
+	return x.q.MaxOutput * x.q.Choices
+}
+
+// maxExact is the largest figure that an action can carry.
+const maxExact = 1 << 53
+
 // args are the arguments of model.call. They are the same for the same request,
 // so that an approval of it is found again.
 func (x *exchange) args() map[string]any {
 	content := x.digest()
 	return map[string]any{
 		"api": x.route.API.String(), "op": x.route.Op.String(), "model": x.model, "stream": x.q.Stream,
-		"max_output": x.q.MaxOutput, "input_bytes": x.size, "content": hex.EncodeToString(content[:]),
+		"max_output": x.most(), "input_bytes": x.size, "content": hex.EncodeToString(content[:]),
 		"tools": int64(len(x.q.Tools)), "client": string(x.client), "key": x.who.Key, "last_message": x.last(),
 		"screen": items(x.in.verdict), "screen_because": because(x.in.verdict),
 	}

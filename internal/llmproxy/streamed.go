@@ -38,7 +38,7 @@ func (x *exchange) stream(resp *http.Response, body io.Reader) *halt {
 	defer l.in.close()
 	l.scan = x.p.cfg.Screen.Stream()
 	l.m = stream.New(stream.Options{
-		API: x.route.API, Client: stream.Client(x.client), Array: x.route.Array,
+		API: x.route.API, Client: x.client, Array: x.route.Array,
 		Out: l.write, Judge: l.judge,
 		Text: func(piece string) error {
 			if reason := x.output(l.scan.Write([]byte(piece))); reason != nil {
@@ -89,7 +89,7 @@ func (l *live) pump() *halt {
 
 // stop ends the stream with a reason.
 func (l *live) stop(r wire.Reason, outcome string) *halt {
-	_ = l.m.Fail(stream.Reason{Rule: r.Rule, Because: r.Because})
+	_ = l.m.Fail(r)
 	l.finish()
 	return &halt{outcome: outcome, rule: r.Rule, because: r.Because}
 }

@@ -127,6 +127,8 @@ func (b *book) Decide(q record.Question) record.Decision {
 		if q.Approvals["owner"] < 1 {
 			d.Verdict, d.Rules, d.Because, d.Needs = record.Ask, []string{"be-careful"}, "somebody has to look", []record.Need{{Count: 1, Group: "owner"}}
 		}
+	case q.Action.Arg("type") == "text" && strings.Contains(q.Action.Arg("arguments"), "rm "):
+		d.Verdict, d.Rules, d.Because = record.Deny, []string{"no-rm"}, "nothing is removed"
 	case q.Action.Kind == action.ToolCall && q.Action.Args["resolved"] == false:
 		d.Verdict, d.Rules, d.Because = record.Deny, []string{"unresolved"}, "nobody can tell what it does"
 	}
