@@ -420,3 +420,43 @@ func TestGuardedProgram(t *testing.T) {
 		t.Errorf("requests %+v", seen)
 	}
 }
+
+// TestKeyInReply: an upstream that says its own key does not reach the client
+// with it.
+func TestKeyInReply(t *testing.T) {
+	each(t, func(t *testing.T, f form, stream bool) {
+		w := newWorld(t, nil, modelserver.Reply{Text: "the key is " + upstreamKey + ", keep it", Pieces: 200})
+		got := w.do(f, stream, "ping")
+		if got.err != nil || strings.Contains(got.body, upstreamKey) || !stream && !strings.Contains(got.body, removed) || stream && !strings.Contains(got.body, "repeated its own key") {
+			t.Errorf("%d %v %s", got.status, got.err, got.body)
+		}
+	})
+}
+
+// TestPayload: dropped when the reply has begun, whole and in order until then.
+func TestPayload(t *testing.T) {
+	p := &payload{b: []byte("0123456789")}
+	a, err := p.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := make([]byte, 4)
+	readFull(a, first)
+	b, _ := p.open()
+	p.drop()
+	if rest, err := io.ReadAll(a); string(first)+string(rest) != "0123456789" || err != nil {
+		t.Errorf("%s%s, %v", first, rest, err)
+	}
+	var out strings.Builder
+	if n, err := io.Copy(&out, b); n != 10 || err != nil || out.String() != "0123456789" {
+		t.Errorf("%d %v %s", n, err, out.String())
+	}
+	if _, err := p.open(); !errors.Is(err, errSent) {
+		t.Errorf("opened after it was dropped: %v", err)
+	}
+	c := &sending{b: []byte("x")}
+	c.Close()
+	if n, err := c.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
+		t.Errorf("read %d after close, %v", n, err)
+	}
+}

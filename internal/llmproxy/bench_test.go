@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -35,7 +36,7 @@ func (f *forgetful) Settle(context.Context, record.Outcome) error { return nil }
 // ways are the ways to a model server that answers at once.
 func ways(b *testing.B, reply string, kind string) map[string]string {
 	b.Helper()
-	model := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return waysTo(b, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
 		w.Header().Set("Content-Type", kind)
 		if kind == "application/json" {
@@ -47,6 +48,11 @@ func ways(b *testing.B, reply string, kind string) map[string]string {
 			http.NewResponseController(w).Flush()
 		}
 	}))
+}
+
+func waysTo(b *testing.B, h http.Handler) map[string]string {
+	b.Helper()
+	model := httptest.NewServer(h)
 	b.Cleanup(model.Close)
 	u := must(url.Parse(model.URL))
 	transport := &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 512}
@@ -90,24 +96,41 @@ func processorTime() time.Duration {
 func run(b *testing.B, base string, body func(int) string) {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 512}}
 	defer client.CloseIdleConnections()
-	n := 0
 	before := processorTime()
 	defer func() { b.ReportMetric(float64(processorTime()-before)/float64(b.N), "cpu-ns/op") }()
-	for b.Loop() {
-		n++
-		r, _ := http.NewRequestWithContext(b.Context(), http.MethodPost, base+"/v1/chat/completions", strings.NewReader(body(n)))
-		r.Header.Set("Authorization", "Bearer sp-good")
-		r.Header.Set("Content-Type", "application/json")
-		resp, err := client.Do(r)
-		if err != nil {
-			b.Fatal(err)
-		}
-		io.Copy(io.Discard, resp.Body)
-		resp.Body.Close()
-		if resp.StatusCode != 200 {
-			b.Fatal(resp.Status)
-		}
+	for n := 0; b.Loop(); n++ {
+		once(b, client, base, body(n))
 	}
+}
+
+func once(b *testing.B, client *http.Client, base, body string) {
+	r, _ := http.NewRequestWithContext(b.Context(), http.MethodPost, base+"/v1/chat/completions", strings.NewReader(body))
+	r.Header.Set("Authorization", "Bearer sp-good")
+	r.Header.Set("Content-Type", "application/json")
+	resp, err := client.Do(r)
+	if err != nil {
+		b.Error(err)
+		return
+	}
+	io.Copy(io.Discard, resp.Body)
+	resp.Body.Close()
+	if resp.StatusCode != 200 {
+		b.Error(resp.Status)
+	}
+}
+
+// many measures the throughput of clients that ask at the same time.
+func many(b *testing.B, base string, clients int, body func(int) string) {
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}
+	defer client.CloseIdleConnections()
+	var n atomic.Int64
+	b.SetParallelism(max(1, clients/runtime.GOMAXPROCS(0)))
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			once(b, client, base, body(int(n.Add(1))))
+		}
+	})
 }
 
 // BenchmarkPlain: one client, a reply of 1 KB at once.
@@ -119,6 +142,66 @@ func BenchmarkPlain(b *testing.B) {
 		for _, way := range []string{"direct", "reverse", "proxy"} {
 			b.Run(fmt.Sprintf("%dKB/%s", size>>10, way), func(b *testing.B) { run(b, all[way], body) })
 		}
+	}
+}
+
+// BenchmarkThroughput: 2 KB at once from 32 and 256 clients.
+func BenchmarkThroughput(b *testing.B) {
+	reply := `{"id":"chatcmpl-1","object":"chat.completion","model":"m-1","choices":[{"index":0,"message":{"role":"assistant","content":"` + strings.Repeat("word ", 180) + `"},"finish_reason":"stop"}]}`
+	all := ways(b, reply, "application/json")
+	body := conversation(2<<10, false)
+	for _, clients := range []int{32, 256} {
+		for _, way := range []string{"direct", "reverse", "proxy"} {
+			b.Run(fmt.Sprintf("%d/%s", clients, way), func(b *testing.B) { many(b, all[way], clients, body) })
+		}
+	}
+}
+
+// BenchmarkIdleStreams: the memory of streams that wait for their next event,
+// client and model server included.
+func BenchmarkIdleStreams(b *testing.B) {
+	const streams = 500
+	hold := make(chan struct{})
+	defer close(hold)
+	all := waysTo(b, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "text/event-stream")
+		io.WriteString(w, "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"word\"}}]}\n\n")
+		http.NewResponseController(w).Flush()
+		select {
+		case <-hold:
+		case <-r.Context().Done():
+		}
+	}))
+	body := conversation(50<<10, true)
+	used := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc + m.StackInuse
+	}
+	for _, way := range []string{"direct", "reverse", "proxy"} {
+		b.Run(way, func(b *testing.B) {
+			for b.Loop() {
+				ctx, cancel := context.WithCancel(b.Context())
+				client := &http.Client{Transport: &http.Transport{}}
+				before := used()
+				for n := range streams {
+					r, _ := http.NewRequestWithContext(ctx, http.MethodPost, all[way]+"/v1/chat/completions", strings.NewReader(body(n)))
+					r.Header.Set("Authorization", "Bearer sp-good")
+					resp, err := client.Do(r)
+					if err != nil {
+						b.Fatal(err)
+					}
+					defer resp.Body.Close()
+					readFull(resp.Body, make([]byte, 10))
+				}
+				b.ReportMetric(float64(used()-before)/streams/1024, "KB/stream")
+				cancel()
+				client.CloseIdleConnections()
+			}
+		})
 	}
 }
 

@@ -80,8 +80,10 @@ func (x *exchange) send(body []byte) (*http.Response, error) {
 	if len(body) > 0 {
 		// A connection that was closed while idle is replaced by another; what
 		// was sent once is never sent again, see headers.
-		out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-		out.Body, _ = out.GetBody()
+		p := &payload{b: body}
+		out.GetBody = p.open
+		out.Body, _ = p.open()
+		defer p.drop()
 	}
 	late := time.AfterFunc(x.p.cfg.HeadTimeout, x.cancel)
 	resp, err := x.up.Transport.RoundTrip(out.WithContext(ctx))

@@ -31,7 +31,7 @@ func TestBytesAreTheOriginalOnes(t *testing.T) {
 	each(t, func(t *testing.T, f form, stream bool) {
 		reply := modelserver.Reply{
 			Text: "héllo \"world\"", Calls: []modelserver.Call{{ID: "c1", Name: "ls", Args: `{"a": "b\n"}`}}, Usage: usage, Number: 7,
-			Headers: map[string]string{"X-Ratelimit-Remaining": "9", "Retry-After": "3"}, RequestID: "req-x",
+			Headers: map[string]string{"X-Ratelimit-Remaining": "9", "Retry-After": "3", "Alt-Svc": "h3=\":443\""}, RequestID: "req-x",
 		}
 		w := newWorld(t, nil, reply, reply)
 		got := w.do(f, stream, "ping", "Anthropic-Beta", "a,b", "X-Stainless-Lang", "js", "Idempotency-Key", "idem")
@@ -58,6 +58,9 @@ func TestBytesAreTheOriginalOnes(t *testing.T) {
 		direct := w.direct(f, stream, string(f.ask("ping", stream)))
 		if got.status != 200 || got.body != direct.body {
 			t.Errorf("status %d, body\n%s\nwant\n%s", got.status, got.body, direct.body)
+		}
+		if got.header.Get("Alt-Svc") != "" {
+			t.Error("the client is told a way around us")
 		}
 		for _, k := range []string{"X-Ratelimit-Remaining", "Retry-After", "Content-Type", "X-Request-Id", "Request-Id"} {
 			if got.header.Get(k) != direct.header.Get(k) {
@@ -228,10 +231,11 @@ func TestNoEvidenceNoEffect(t *testing.T) {
 		if got.status < 500 || !strings.Contains(got.body, "disk is full") || len(w.model.Requests()) != 0 {
 			t.Errorf("%d %s, %d upstream", got.status, got.body, len(w.model.Requests()))
 		}
+		w.full, w.torn = nil, fault.New("store", fault.Unavailable, "the journal is full")
 		if got = w.do(f, stream, "how peculiar"); got.status < 500 || len(w.model.Requests()) != 0 {
 			t.Errorf("unwritten warning: %d %s", got.status, got.body)
 		}
-		w.full = nil
+		w.torn = nil
 		w.do(f, stream, "ping")
 		w.onIntend = func(in record.Intent) {
 			if in.Action.Kind == action.ModelCall {

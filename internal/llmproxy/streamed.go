@@ -15,7 +15,7 @@ import (
 )
 
 // readSize is how much of a stream is read at a time.
-const readSize = 8 << 10
+const readSize = 4 << 10
 
 // live is a stream on its way to the client.
 type live struct {

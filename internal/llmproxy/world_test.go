@@ -33,7 +33,8 @@ type book struct {
 	outcomes []record.Outcome
 	events   []record.Event
 	approved map[action.Digest]bool
-	full     error // what Intend and Append give
+	full     error // what Intend gives
+	torn     error // what Append gives
 	label    label.Label
 
 	asks     []record.ApprovalRequest
@@ -72,8 +73,8 @@ func (b *book) Settle(_ context.Context, out record.Outcome) error {
 func (b *book) Append(_ context.Context, e record.Event) (int64, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.full != nil {
-		return 0, b.full
+	if b.torn != nil {
+		return 0, b.torn
 	}
 	b.events = append(b.events, e)
 	return int64(len(b.events)), nil
