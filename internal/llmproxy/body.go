@@ -37,7 +37,7 @@ func (x *exchange) read() *halt {
 	default:
 		return &halt{outcome: outcomeCanceled, because: "the client went away", status: http.StatusBadRequest, rule: "body.broken"}
 	}
-	x.body, x.view = body, body
+	x.body, x.view, x.heard = body, body, true
 	return x.decode()
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"slices"
 	"strings"
 	"unicode"
 
@@ -171,7 +170,7 @@ func (x *exchange) results() *halt {
 			strange = append(strange, map[string]any{"call_id": plain(id, 128), "name": plain(name, 128), "what": what})
 		}
 	}
-	for _, r := range slices.Backward(x.q.Results) { // newest first
+	for _, r := range x.q.Results {
 		ps, known := x.p.handed.result(x.who.contextOf(), r.CallID, r.Name)
 		if !known {
 			note(r.CallID, r.Name, "result")

@@ -43,6 +43,7 @@ type exchange struct {
 	model   string
 	target  string
 	in      screened
+	heard   bool  // the body was read to its end
 	size    int64 // of the view
 	guess   int64 // tokens of the input, as admitted
 
@@ -124,7 +125,7 @@ func (x *exchange) end(h *halt) {
 		h = &halt{outcome: outcomeDone}
 	}
 	if h.answer != nil || h.status != 0 {
-		if x.permit == nil {
+		if !x.heard {
 			x.w.Header().Set("Connection", "close") // what is left of the body is nobody's
 		}
 		x.out.status = x.p.say(x.w, x.route.API, h)

@@ -124,8 +124,8 @@ func (h *handed) expire() {
 }
 
 // result takes the permits of a call whose result was seen. known is false the
-// first time a result is seen that nobody was given a call for. Results without
-// an id are to be given newest first.
+// first time a result is seen that nobody was given a call for. Without an id,
+// the oldest call of that name has ended.
 func (h *handed) result(context, id, name string) (ps []*gate.Permit, known bool) {
 	h.mu.Lock()
 	k := h.key(context, id, name)
@@ -142,8 +142,8 @@ func (h *handed) result(context, id, name string) (ps []*gate.Permit, known bool
 			ps = append(ps, w.permits...)
 		}
 		g.open = nil
-	} else if n := len(g.open); n > 0 {
-		ps, g.open = g.open[n-1].permits, g.open[:n-1]
+	} else if len(g.open) > 0 {
+		ps, g.open = g.open[0].permits, g.open[1:]
 	}
 	return ps, true
 }

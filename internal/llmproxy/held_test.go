@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sallyport/internal/action"
+	"sallyport/internal/gate"
 	"sallyport/internal/llmproxy/wire"
 	"sallyport/internal/record"
 	"sallyport/test/fakes/modelserver"
@@ -176,6 +177,47 @@ func TestGeminiResultsHaveNoID(t *testing.T) {
 	}
 	if e := w.typed("proxy.unjudged_result"); len(e) != 0 {
 		t.Errorf("events %+v", e)
+	}
+}
+
+// TestGeminiResultsRepeat: as many calls of a name end as new results of it come,
+// although the history holds the old ones too.
+func TestGeminiResultsRepeat(t *testing.T) {
+	w := newWorld(t, nil)
+	x := &exchange{p: w.proxy, who: Caller{Agent: "dev"}, route: wire.Route{API: wire.Gemini}, ctx: t.Context()}
+	var permits []*gate.Permit
+	open := func() {
+		x.patience = &patience{}
+		p, err := x.openCall(wire.Call{Name: "ls", Arguments: "{}", Type: "function"}, true, x.patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		permits = append(permits, p)
+		x.hand(wire.Call{Name: "ls"}, []*gate.Permit{p})
+	}
+	come := func(results string) {
+		body := `{"contents":[{"role":"user","parts":[` + results + `]}]}`
+		q, err := wire.ParseRequest(wire.Route{API: wire.Gemini, Model: "m"}, []byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.q, x.view = q, []byte(body)
+		x.results()
+	}
+	result := func(size int) string {
+		return fmt.Sprintf(`{"functionResponse":{"name":"ls","response":{"out":%q}}}`, strings.Repeat("x", size))
+	}
+	open()
+	open()
+	come(result(1) + "," + result(2)) // both at once, in the order of the calls
+	open()
+	come(result(1) + "," + result(2) + "," + result(3))
+	w.settle()
+	for n := range permits {
+		ends := w.ends(action.ToolCall, n)
+		if len(ends) != 2 || ends[1].Status != record.Done {
+			t.Errorf("call %d: %+v", n, ends)
+		}
 	}
 }
 

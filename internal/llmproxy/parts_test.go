@@ -178,11 +178,11 @@ func TestHanded(t *testing.T) {
 		}
 		take("1", "ls", []*gate.Permit{a}, true)
 		take("1", "ls", nil, true)
-		// Without ids: by name, the newest first.
+		// Without ids: by name, the oldest first.
 		h.put("ctx", "", "cat", []*gate.Permit{a})
 		h.put("ctx", "", "cat", []*gate.Permit{b})
-		take("", "cat", []*gate.Permit{b}, true)
 		take("", "cat", []*gate.Permit{a}, true)
+		take("", "cat", []*gate.Permit{b}, true)
 		take("", "cat", nil, true)
 		// An upstream that repeats an id.
 		h.put("ctx", "3", "x", []*gate.Permit{a})

@@ -277,6 +277,11 @@ func TestAuthentication(t *testing.T) {
 		}
 		c.Close()
 	}
+	c := w.raw("POST /v1/unknown HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\nX-Api-Key: sp-good\r\n\r\n")
+	defer c.Close()
+	if b, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(b), "HTTP/1.1 404") {
+		t.Errorf("refused without its body: %v %q", err, b)
+	}
 	w = newWorld(t, nil, modelserver.Reply{Text: "x"})
 	if got := w.send(http.MethodPost, "/v1beta/models/m-1:generateContent?key=sp-good", forms[3].ask("p", false), "Authorization", ""); got.status != 200 || w.model.Requests()[0].Query != "" {
 		t.Errorf("key in the query: %d %s, query %q", got.status, got.body, w.model.Requests()[0].Query)
