@@ -269,6 +269,7 @@ func (e *engine) modelProxy() (*llmproxy.Proxy, error) {
 	return llmproxy.New(llmproxy.Config{
 		Gate: e.gate, Journal: e.store, Screen: e.screen.screen, Moderate: e.moderate, Upstream: e.up.find, Cost: e.up.cost,
 		PolicySet: e.rules.SetDigest, Observe: e.figures, Now: e.now, Log: e.store.log,
+		ModerateOutput: e.moderateOut, Terse: !e.app.Config.Proxy.Explain, Bounce: e.app.Config.Proxy.Bounce, Hosts: e.app.Config.Proxy.Hosts,
 		MaxBody: e.app.Config.Proxy.MaxBody, MaxCalls: e.app.Config.Proxy.MaxCalls, ApprovalWait: e.wait,
 	})
 }

@@ -109,7 +109,10 @@ func proxySpec() *spec {
 		field{"max_calls", integer("Most tool calls of one reply.", 1, 100_000)},
 		field{"approval_wait_seconds", integer("Seconds a held call waits for somebody's answer.", 0, 3600)},
 		field{"tools_clearance", clearance("Highest label that the tools of clients may receive.")},
-		field{"tools_label", clearance("Label of what they bring in.")})
+		field{"tools_label", clearance("Label of what they bring in.")},
+		field{"explain", boolean("false: clients are told by which rule a call was denied, not why.")},
+		field{"bounce", boolean("true: a denied call of a plain reply goes back to the model, once or twice, before the client hears of it.")},
+		field{"hosts", listOf("Further names by which clients may address the listener.", checked("A host name.", exactHost))})
 }
 
 func alertsSpec() *spec {

@@ -62,6 +62,9 @@ type Proxy struct {
 	ApprovalWait   int                      `json:"approval_wait_seconds,omitzero"`
 	ToolsClearance string                   `json:"tools_clearance,omitzero"` // label that clients' tools may receive
 	ToolsLabel     string                   `json:"tools_label,omitzero"`     // label of what they bring in
+	Explain        bool                     `json:"explain"`                  // clients are told why, not only by which rule
+	Bounce         bool                     `json:"bounce"`                   // denied calls of plain replies go back to the model first
+	Hosts          []string                 `json:"hosts"`                    // further names of the listener
 }
 
 // ProxyTLS names the certificate of a listener that others reach.
@@ -141,7 +144,7 @@ var vendors = map[string]ProxyUpstream{
 func defaultProxy() Proxy {
 	return Proxy{
 		Listen: "127.0.0.1:4117", Upstreams: map[string]ProxyUpstream{}, MaxBody: 64 << 20, MaxCalls: 1024,
-		ApprovalWait: 120, ToolsClearance: "internal", ToolsLabel: "public/foreign",
+		ApprovalWait: 120, ToolsClearance: "internal", ToolsLabel: "public/foreign", Explain: true, Hosts: []string{},
 	}
 }
 

@@ -105,7 +105,7 @@ func (x *exchange) openCall(c wire.Call, resolved bool, patient *patience) (*gat
 
 // blocked gives the line that stands in a call's place.
 func (x *exchange) blocked(c wire.Call, err error) stream.Verdict {
-	reason, judged := reasonOf(err)
+	reason, judged := x.p.reasonOf(err)
 	if !judged {
 		x.p.cfg.Log.Error("gate", "error", err)
 	}
@@ -149,7 +149,7 @@ func (x *exchange) report(c wire.Call) stream.Verdict {
 		})
 		return stream.Verdict{Release: true}
 	}
-	reason, _ := reasonOf(err)
+	reason, _ := x.p.reasonOf(err)
 	x.p.append(record.Event{
 		Type: "proxy.server_tool", Agent: x.who.Agent, Session: x.who.Session, Channel: "LLM", Level: "error", Alert: "dangerous",
 		Data: map[string]any{

@@ -238,5 +238,9 @@ func (x *exchange) output(v screen.Verdict) *wire.Reason {
 	if list := v.Items(); len(list) > 0 {
 		rule = list[0]
 	}
-	return &wire.Reason{Rule: rule, Because: "the model's text was held back: " + because(v)}
+	out := &wire.Reason{Rule: rule, Because: "the model's text was held back: " + because(v)}
+	if x.p.cfg.Terse {
+		out.Because = ""
+	}
+	return out
 }

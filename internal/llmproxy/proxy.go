@@ -83,6 +83,10 @@ type Config struct {
 	// Moderate judges new user and tool texts; nil = none. Its error refuses
 	// the request.
 	Moderate func(ctx context.Context, texts []string) (screen.Verdict, error)
+	// ModerateOutput judges what models say; nil = none. Its error ends the reply.
+	ModerateOutput func(ctx context.Context, texts []string) (screen.Verdict, error)
+	// Terse leaves the reason out of answers: they name the rule alone.
+	Terse bool
 	// Upstream finds where a model is served; an error means nowhere.
 	Upstream func(api wire.API, model string) (Upstream, error)
 	// Cost prices what a call used; false means that the price is unknown.

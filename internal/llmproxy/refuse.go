@@ -65,7 +65,7 @@ func (x *exchange) denied(err error) *halt {
 	if x.ctx.Err() != nil {
 		return &halt{outcome: outcomeCanceled, because: "the client went away"}
 	}
-	reason, ok := reasonOf(err)
+	reason, ok := x.p.reasonOf(err)
 	if !ok {
 		x.p.cfg.Log.Error("gate", "error", err)
 		return x.unavailable(reason.Because)
@@ -74,9 +74,18 @@ func (x *exchange) denied(err error) *halt {
 	return &halt{outcome: outcomeDenied, rule: reason.Rule, because: reason.Because, answer: &a}
 }
 
-// reasonOf gives why an action was not permitted. It is false for an error that
-// is no judgement: then the judgement could not be written down.
-func reasonOf(err error) (wire.Reason, bool) {
+// reasonOf gives why an action was not permitted, as its client is told. It is
+// false for an error that is no judgement: then the judgement could not be
+// written down.
+func (p *Proxy) reasonOf(err error) (wire.Reason, bool) {
+	r, judged := why(err)
+	if p.cfg.Terse && judged {
+		r.Because = "" // the log knows
+	}
+	return r, judged
+}
+
+func why(err error) (wire.Reason, bool) {
 	if r, ok := errors.AsType[*gate.Refusal](err); ok {
 		return wire.Reason{Rule: r.Rule(), Because: r.Decision.Because, Approval: approvalOf(r.Decision)}, true
 	}

@@ -24,6 +24,7 @@ type live struct {
 	in      *source
 	m       *stream.Machine
 	scan    *screen.Stream
+	spoken  spoken
 	begun   bool // the head was sent
 	dirty   bool // bytes wait to be flushed
 	gone    bool // the client does not read any more
@@ -34,24 +35,34 @@ type live struct {
 
 // stream judges a reply while it passes.
 func (x *exchange) stream(resp *http.Response, body io.Reader) *halt {
-	l := &live{x: x, resp: resp, in: newSource(body, x.p.cfg.MaxBuffer), keys: x.keys}
+	l := &live{x: x, resp: resp, in: newSource(body, x.p.cfg.MaxBuffer), keys: x.keys, spoken: spoken{x: x}}
 	defer l.in.close()
 	l.scan = x.p.cfg.Screen.Stream()
 	l.m = stream.New(stream.Options{
 		API: x.route.API, Client: x.client, Array: x.route.Array,
 		Out: l.write, Judge: l.judge,
-		Text: func(piece string) error {
-			if reason := x.output(l.scan.Write([]byte(piece))); reason != nil {
-				x.lastReason, l.blocked = *reason, true
-				return fault.New("llmproxy.text", fault.Denied, "rule %s: %s", reason.Rule, reason.Because)
-			}
-			return nil
-		},
+		Text:       l.text,
 		StripUsage: x.route.API == wire.Chat && !x.q.IncludeUsage, TextIsCall: x.textIsCall(),
 		MaxHeld: x.p.cfg.MaxHeld, MaxCalls: x.p.cfg.MaxCalls,
 	})
 	x.letGo() // the request is on its way: a stream that idles for minutes holds none of it
 	return l.pump()
+}
+
+// text judges a piece of text before it is passed on.
+func (l *live) text(piece string) error {
+	reason := l.x.output(l.scan.Write([]byte(piece)))
+	if reason == nil {
+		var err error
+		if reason, err = l.spoken.add(piece); err != nil {
+			return err
+		}
+	}
+	if reason != nil {
+		l.x.lastReason, l.blocked = *reason, true
+		return fault.New("llmproxy.text", fault.Denied, "rule %s: %s", reason.Rule, reason.Because)
+	}
+	return nil
 }
 
 // pump passes the reply on until it ends.
@@ -72,6 +83,9 @@ func (l *live) pump() *halt {
 		case errors.Is(err, io.EOF):
 			if reason := l.x.output(l.scan.Close()); reason != nil {
 				return l.stop(*reason, outcomeDenied)
+			}
+			if reason, e := l.spoken.judge(); e != nil || reason != nil {
+				l.x.p.cfg.Log.Warn("moderation", "name", l.x.up.Name, "error", e) // it has been said: the finding is recorded
 			}
 			return l.finish()
 		case l.x.r.Context().Err() != nil || l.gone:

@@ -150,6 +150,7 @@ func (x *exchange) whole(resp *http.Response, body io.Reader) *halt {
 func (x *exchange) texts(r *wire.Reply, b []byte) *halt {
 	var all strings.Builder
 	var buf []byte
+	var said []string
 	view := wire.Request{Texts: r.Texts}
 	for i := range r.Texts {
 		buf = view.Text(b, i, buf)
@@ -158,10 +159,21 @@ func (x *exchange) texts(r *wire.Reply, b []byte) *halt {
 			a := wire.Refuse(x.route.API, x.client, *reason)
 			return &halt{outcome: outcomeDenied, rule: reason.Rule, because: reason.Because, answer: &a}
 		}
+		if x.p.cfg.ModerateOutput != nil {
+			said = append(said, string(buf))
+		}
 		if x.textIsCall() {
 			all.Write(buf)
 			all.WriteByte('\n')
 		}
+	}
+	reason, err := x.moderateOutput(said)
+	if err != nil {
+		return x.unreadable(err)
+	}
+	if reason != nil {
+		a := wire.Refuse(x.route.API, x.client, *reason)
+		return &halt{outcome: outcomeDenied, rule: reason.Rule, because: reason.Because, answer: &a}
 	}
 	if strings.TrimSpace(all.String()) == "" {
 		return nil
