@@ -66,8 +66,8 @@ func Open(ctx context.Context, o Options) (*App, error) {
 	paths := statePaths(home, env.NAISYSFolder(home), cfg)
 	a := &App{Paths: paths, Config: cfg, Env: env, exists: exists, envFiles: files}
 	a.Notices = append(append(a.Notices, cfg.Notices...), env.Notices...)
-	a.lazy = newDatabase(paths, cfg, o.Environ)
-	a.texts = &lazyScreening{cfg: cfg}
+	a.lazy = newDatabase(paths, cfg, o.Environ, env)
+	a.texts = &lazyScreening{cfg: cfg, env: env}
 	return a, nil
 }
 

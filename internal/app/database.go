@@ -20,6 +20,7 @@ type database struct {
 	paths Paths
 	cfg   *config.Config
 	env   []string // for git, when log.anchor names a repository
+	vars  *config.Env
 
 	mu     sync.Mutex
 	store  *store.Store
@@ -27,8 +28,8 @@ type database struct {
 	pushes *anchoring
 }
 
-func newDatabase(p Paths, cfg *config.Config, env []string) *database {
-	return &database{paths: p, cfg: cfg, env: env}
+func newDatabase(p Paths, cfg *config.Config, env []string, vars *config.Env) *database {
+	return &database{paths: p, cfg: cfg, env: env, vars: vars}
 }
 
 // Store opens the state directory's database, making it and the log's keys
@@ -71,7 +72,7 @@ func (d *database) open(ctx context.Context) (*store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	masker, err := newMasker(d.cfg)
+	masker, err := newMasker(d.cfg, d.vars)
 	if err != nil {
 		return nil, err
 	}

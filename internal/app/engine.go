@@ -16,6 +16,7 @@ import (
 	"sallyport/internal/fault"
 	"sallyport/internal/gate"
 	"sallyport/internal/llm"
+	"sallyport/internal/llmproxy"
 	"sallyport/internal/record"
 	"sallyport/internal/sandbox"
 	"sallyport/internal/store"
@@ -104,7 +105,7 @@ func (e *engine) wire(ctx context.Context, agents []*config.Agent, asker approva
 	}
 	e.boxes = newSessions(dir)
 	e.gate, err = gate.New(gate.Config{
-		Ledger: e.store, Policy: e.rules, Approver: newPatience(people, e.plans, a.profileOf), Now: e.now,
+		Ledger: e.store, Policy: e.rules, Approver: llmproxy.Patient(newPatience(people, e.plans, a.profileOf)), Now: e.now,
 		Executors: map[action.Kind]gate.Executor{
 			action.AgentSpawn: spawner{}, action.ModelCall: e.models,
 			action.SessionStart: startSession{e.boxes}, action.Exec: execScript{e.boxes},

@@ -3,8 +3,11 @@ package app
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -193,6 +196,39 @@ func TestProxyKeyBudget(t *testing.T) {
 	}
 	if n := len(o.model.Requests()); n != 0 {
 		t.Errorf("the provider was asked %d times", n)
+	}
+}
+
+// TestProxyKnownSecrets: canaries and providers' keys pass in no coding and are
+// written down nowhere.
+func TestProxyKnownSecrets(t *testing.T) {
+	const canary = "canary-7f3a9b2c-do-not-send"
+	o := newOffice(t, "security:\n  canaries: ["+canary+"]\n", modelserver.Reply{Text: "fine"})
+	for name, said := range map[string]string{
+		"canary": canary, "base64": base64.StdEncoding.EncodeToString([]byte("it is " + canary)), "the provider's key": providerKey, "hex": hex.EncodeToString([]byte(providerKey)),
+	} {
+		status, body := o.post("/v1/chat/completions", o.token, fmt.Sprintf(chatBody, "look: "+said))
+		if status != 400 || !strings.Contains(body, "security.detectors") || strings.Contains(body, said) {
+			t.Errorf("%s: %d %s", name, status, body)
+		}
+	}
+	if n := len(o.model.Requests()); n != 0 {
+		t.Errorf("the provider was asked %d times", n)
+	}
+	err := filepath.WalkDir(o.app.Paths.Home, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Base(path) == "sallyport.yaml" {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		for _, secret := range []string{canary, providerKey, hex.EncodeToString([]byte(providerKey))} {
+			if bytes.Contains(b, []byte(secret)) {
+				t.Errorf("%s holds %s", path, secret)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

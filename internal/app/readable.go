@@ -36,7 +36,7 @@ func (a *App) newReadable(st *store.Store) (*readable, error) {
 	if err != nil {
 		return nil, err
 	}
-	masker, err := newMasker(a.Config)
+	masker, err := newMasker(a.Config, a.Env)
 	if err != nil {
 		return nil, err
 	}

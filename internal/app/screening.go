@@ -1,6 +1,7 @@
 package app
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -26,8 +27,39 @@ var keywordModes = map[string]scan.Mode{"word": scan.Word, "substring": scan.Sub
 
 var screenActions = map[string]screen.Action{"log": screen.Log, "alert": screen.Alert, "ask": screen.Ask, "block": screen.Block}
 
+// knownSecrets are the values that must appear nowhere: canaries, the keys of
+// providers, and secrets that come from variables.
+func knownSecrets(c *config.Config, env *config.Env) []scan.Secret {
+	var out []scan.Secret
+	for i, value := range c.Security.Canaries {
+		out = append(out, scan.Secret{Name: fmt.Sprintf("canary %d", i+1), Value: value})
+	}
+	names := map[string]bool{}
+	for _, vendor := range modelVendors {
+		u, _ := c.Upstream(vendor)
+		names[u.KeyEnv] = true
+	}
+	for _, m := range c.Models {
+		names[m.KeyEnv] = true
+	}
+	for _, s := range c.Secrets {
+		names[s.From.Env] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		// A short value would be found in words.
+		if value, _ := env.Lookup(name); name != "" && len(value) >= leastKey && len(value) <= 4096 {
+			out = append(out, scan.Secret{Name: name, Value: value})
+		}
+	}
+	return out
+}
+
+// leastKey is the fewest bytes of a key that is looked for, as providers make
+// them.
+const leastKey = 20
+
 // newScreening compiles the operator's lists and the built-in detectors.
-func newScreening(c *config.Config) (*screening, error) {
+func newScreening(c *config.Config, env *config.Env) (*screening, error) {
 	s := c.Security
 	for _, word := range slices.Sorted(maps.Keys(s.KeywordModes)) {
 		if !slices.Contains(s.DangerousKeywords, word) && !slices.Contains(s.SuspiciousKeywords, word) {
@@ -37,7 +69,7 @@ func newScreening(c *config.Config) (*screening, error) {
 	set := screen.Settings{
 		Dangerous: keywordsOf(s.DangerousKeywords, s.KeywordModes), DangerousAction: screenActions[s.DangerousAction],
 		Suspicious: keywordsOf(s.SuspiciousKeywords, s.KeywordModes), SuspiciousAction: screenActions[s.SuspiciousAction],
-		Detectors: map[string]screen.Action{}, Unscanned: screenActions[s.UnscannedAction],
+		Secrets: knownSecrets(c, env), Detectors: map[string]screen.Action{}, Unscanned: screenActions[s.UnscannedAction],
 	}
 	for class, act := range s.Detectors {
 		set.Detectors[class] = screenActions[act]
@@ -58,7 +90,7 @@ func keywordsOf(words []string, modes map[string]string) []scan.Keyword {
 }
 
 // newMasker makes what hides values before they are stored; nil for nothing.
-func newMasker(c *config.Config) (*mask.Masker, error) {
+func newMasker(c *config.Config, env *config.Env) (*mask.Masker, error) {
 	if !c.DataMasking.Enabled {
 		return nil, nil //nolint:nilnil // nil masks nothing
 	}
@@ -66,7 +98,7 @@ func newMasker(c *config.Config) (*mask.Masker, error) {
 	for i, p := range c.DataMasking.Patterns {
 		patterns[i] = mask.Pattern{Name: p.Name, Regex: p.Regex, Replacement: p.Replacement}
 	}
-	m, err := mask.New(patterns, mask.Options{})
+	m, err := mask.New(patterns, mask.Options{Secrets: knownSecrets(c, env)})
 	return m, fault.Wrap("app.mask", fault.Config, err)
 }
 
@@ -74,13 +106,14 @@ func newMasker(c *config.Config) (*mask.Masker, error) {
 // commands read none.
 type lazyScreening struct {
 	cfg  *config.Config
+	env  *config.Env
 	once sync.Once
 	made *screening
 	err  error
 }
 
 func (l *lazyScreening) get() (*screening, error) {
-	l.once.Do(func() { l.made, l.err = newScreening(l.cfg) })
+	l.once.Do(func() { l.made, l.err = newScreening(l.cfg, l.env) })
 	return l.made, l.err
 }
 

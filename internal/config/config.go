@@ -67,6 +67,7 @@ type Security struct {
 	KeywordModes       map[string]string `json:"keyword_modes"` // word, substring, regex or command
 	Detectors          map[string]string `json:"detectors"`     // by class: log, alert, ask or block
 	UnscannedAction    string            `json:"unscanned_action"`
+	Canaries           []string          `json:"canaries"` // values that nobody has a reason to send
 }
 
 // Tools holds limits of tools.
@@ -142,7 +143,7 @@ func defaults() *Config {
 			BlockedCommands:  []string{"format", "del", "rm -rf", "shutdown", "reboot", "mkfs"},
 
 			SuspiciousKeywords: []string{}, DangerousKeywords: []string{}, SuspiciousAction: "alert", DangerousAction: "block",
-			KeywordModes: map[string]string{}, Detectors: map[string]string{}, UnscannedAction: "alert",
+			KeywordModes: map[string]string{}, Detectors: map[string]string{}, UnscannedAction: "alert", Canaries: []string{},
 		},
 		Tools:   Tools{CommandTimeout: 30},
 		Logging: Logging{Level: "info", File: "logs/agent.log", MaxBytes: 10 << 20, BackupCount: 5, Format: "json", FileRotation: true},

@@ -32,6 +32,7 @@ func screeningFields() []field {
 		{"dangerous_action", reaction("What a dangerous word does: " + alertActions + ".")},
 		{"keyword_modes", modes},
 		{"detectors", detectors},
+		{"canaries", listOf("Values that nobody has a reason to send, in any coding: always blocked, always masked.", checked("A canary.", canary))},
 		{"unscanned_action", reaction("What a text does that could not be read wholly: " + alertActions + ".")},
 	}
 }
@@ -144,6 +145,13 @@ func alertsSpec() *spec {
 		field{"sinks", listOf("Receivers.", sink)},
 		field{"rules", listOf("Rules beside the shipped ones.", rule)},
 		field{"off", texts("Shipped rules that are left out.")})
+}
+
+func canary(n *node) (problem, remedy string) {
+	if len(n.text) < 8 || len(n.text) > 4096 {
+		return "has not 8 to 4096 bytes", "use a long random value, so that it is not found by chance"
+	}
+	return "", ""
 }
 
 func hostPortText(n *node) (problem, remedy string) {

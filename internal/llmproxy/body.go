@@ -33,7 +33,7 @@ func (x *exchange) read() *halt {
 	case errors.Is(err, errNoRoom):
 		return x.unavailable("the proxy holds as many request bytes as it may; try again")
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return refuse(http.StatusRequestTimeout, "body.slow", "the request did not arrive in time; send it faster, or raise proxy.read_timeout")
+		return refuse(http.StatusRequestTimeout, "body.slow", "the request did not arrive in time; send it within a minute")
 	default:
 		return &halt{outcome: outcomeCanceled, because: "the client went away", status: http.StatusBadRequest, rule: "body.broken"}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/cedar-policy/cedar-go"
@@ -43,7 +44,7 @@ func (e *Engine) judge(f *facts) record.Decision {
 			d = g
 		}
 	}
-	d.Advice = append(f.command.Findings[:len(f.command.Findings):len(f.command.Findings)], f.screen.Findings...)
+	d.Advice = append(slices.Clip(f.command.Findings), f.screen.Findings...)
 	return d
 }
 
