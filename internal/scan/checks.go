@@ -15,6 +15,7 @@ var checks = map[string]func([]byte) bool{
 	"key-material": hasKeyMaterial,
 	"url-password": hasURLPassword,
 	"luhn":         luhn,
+	"drawn":        func(b []byte) bool { return drawn(b, true, false) },
 }
 
 const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -55,9 +56,11 @@ func isJWT(token []byte) bool {
 // hasKeyMaterial checks that base64 follows the first line of a key, so that
 // the mere mention of the line is none.
 func hasKeyMaterial(key []byte) bool {
-	i := strings.LastIndex(string(key), "-----")
+	_, body, _ := strings.Cut(string(key), "-----") // the first line's head
+	_, body, _ = strings.Cut(body, "-----")
+	body, _, _ = strings.Cut(body, "-----") // and the last line, if it was read
 	n := 0
-	for _, c := range key[i+5:] {
+	for _, c := range []byte(body) {
 		if isAlnum(c) || c == '+' || c == '/' {
 			n++
 		}

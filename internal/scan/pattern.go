@@ -253,6 +253,11 @@ func (s *set) parse(text string) error {
 	}
 	for i := 0; i < len(text); i++ {
 		a := text[i]
+		if a == '\\' && i+1 < len(text) {
+			i++
+			s.add(unescaped(text[i]))
+			continue
+		}
 		if i+2 < len(text) && text[i+1] == '-' {
 			for c := int(a); c <= int(text[i+2]); c++ {
 				s.add(byte(c)) //nolint:gosec // at most 255
@@ -263,6 +268,19 @@ func (s *set) parse(text string) error {
 		s.add(a)
 	}
 	return nil
+}
+
+// unescaped gives what a backslash and a letter stand for in a set.
+func unescaped(c byte) byte {
+	switch c {
+	case 'n':
+		return '\n'
+	case 'r':
+		return '\r'
+	case 't':
+		return '\t'
+	}
+	return c
 }
 
 // pick chooses the rarest literal run as the anchor.

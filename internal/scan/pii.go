@@ -96,14 +96,24 @@ func (s *Scanner) number(v *view, at int) int {
 // groups tries a run of digits as a card and as a social security number.
 func (s *Scanner) groups(v *view, start, end int) { //nolint:gocognit // one loop over a row of digits
 	text := v.text
-	if start > 0 && (isAlnum(text[start-1]) && !escapedBefore(text, start) || text[start-1] == '_') || end < len(text) && (isAlnum(text[end]) || text[end] == '_') {
-		return
+	whole := true
+	if start > 0 && (isAlnum(text[start-1]) && !escapedBefore(text, start) || text[start-1] == '_') {
+		whole = false // the first group is a piece of a word
+		for start < end && text[start]-'0' < 10 {
+			start++
+		}
+	}
+	if end < len(text) && (isAlnum(text[end]) || text[end] == '_') {
+		whole = false // and so the last
+		for end > start && text[end-1]-'0' < 10 {
+			end--
+		}
 	}
 	var digits [20]byte
 	// A card may stand in a longer row of groups: try each group's beginning.
 	for from := start; from < end; from++ {
-		if text[from]-'0' > 9 || from > start && text[from-1]-'0' < 10 {
-			continue
+		if text[from]-'0' > 9 || from > start && (text[from-1]-'0' < 10 || text[from-1] == '.') {
+			continue // inside a group, or the fraction of a number
 		}
 		n := 0
 		sep := byte(0)
@@ -126,7 +136,7 @@ func (s *Scanner) groups(v *view, start, end int) { //nolint:gocognit // one loo
 			return
 		}
 	}
-	if end-start == 11 && text[start+3] == '-' && text[start+6] == '-' && ssn(text[start:end]) {
+	if whole && end-start == 11 && text[start+3] == '-' && text[start+6] == '-' && ssn(text[start:end]) {
 		s.emit(v, s.e.fixed("pii.us-ssn"), start, end, "")
 	}
 }
@@ -178,8 +188,10 @@ func card(d []byte) bool {
 		known = n == 14 || n == 16
 	case p >= 3528 && p <= 3589:
 		known = n == 16 || n == 19
-	case p/100 == 62, p/100 == 81:
+	case p/100 == 62:
 		known = n >= 16 && n <= 19
+	case p/100 == 81:
+		known = n == 16
 	case p == 5018, p == 5020, p == 5038, p == 6304, p == 6759, p == 6761, p == 6763:
 		known = n >= 13 && n <= 19
 	}

@@ -31,8 +31,10 @@ type contextRule struct {
 	entropy  float64
 	mixed    bool
 	near     bool // a word for a secret must stand between
-	least    int  // bytes of the shortest form
-	all      set  // bytes of any form
+	named    bool // the value is judged by its look, see assign.go
+	check    func([]byte) bool
+	least    int // bytes of the shortest form
+	all      set // bytes of any form
 }
 
 // addShapes reads the rule files.
@@ -68,12 +70,12 @@ func lines(file string) [][]string {
 
 // settings are the last field of a rule: words like block, mixed, entropy=3.
 type settings struct {
-	block, mixed, near bool
-	entropy            float64
-	within             int
-	severity           int
-	confidence         float64
-	check              func([]byte) bool
+	block, mixed, near, named bool
+	entropy                   float64
+	within                    int
+	severity                  int
+	confidence                float64
+	check                     func([]byte) bool
 }
 
 func parseSettings(text string) (settings, error) {
@@ -88,6 +90,10 @@ func parseSettings(text string) (settings, error) {
 			s.mixed = true
 		case "near":
 			s.near = true
+		case "named":
+			s.named = true
+		case "medium":
+			s.severity = Medium
 		case "public": // not a secret by itself: a name, a publishable key
 			s.severity, s.confidence = Low, 0.8
 		case "critical":
@@ -145,6 +151,7 @@ func (e *Engine) addShape(b *builder, f []string) error {
 }
 
 // addContext reads "id ; title ; word, word ; form | form ; settings ; source".
+// In a word, \s is a space that belongs to it.
 func (e *Engine) addContext(b *builder, f []string) error {
 	if len(f) != 6 || f[5] == "" {
 		return fmt.Errorf("%q: six fields are due", f)
@@ -162,7 +169,7 @@ func (e *Engine) addContext(b *builder, f []string) error {
 	}
 	c := contextRule{
 		rule:   e.rule(Rule{id, f[1], set.severity, set.confidence, set.block, f[5]}),
-		within: set.within, entropy: set.entropy, mixed: set.mixed, near: set.near,
+		within: set.within, entropy: set.entropy, mixed: set.mixed, near: set.near, named: set.named, check: set.check,
 	}
 	for form := range strings.SplitSeq(f[3], " | ") {
 		ps, err := parsePattern(strings.TrimSpace(form))
@@ -174,7 +181,12 @@ func (e *Engine) addContext(b *builder, f []string) error {
 	c.survey()
 	e.contexts = append(e.contexts, c)
 	for word := range strings.SplitSeq(f[2], ",") {
-		b.add(strings.TrimSpace(word), true, owner{ownContext, int32(len(e.contexts) - 1)}) //nolint:gosec // an index
+		word = strings.ReplaceAll(strings.TrimSpace(word), `\s`, " ")
+		next := &everything
+		if set.named {
+			next = &noLetter // a plural or another word would follow
+		}
+		b.follow(word, true, owner{ownContext, int32(len(e.contexts) - 1)}, next) //nolint:gosec // an index
 	}
 	return nil
 }
@@ -247,8 +259,14 @@ func (c *contextRule) survey() {
 // context looks behind a word for what it announces.
 func (s *Scanner) context(v *view, c *contextRule, at, end int) {
 	text := v.text
-	if at > 0 && text[at]-'a' < 26 && text[at-1]-'a' < 26 {
-		return // inside another lower-case word
+	if at > 0 && text[at]-'a' < 26 && text[at-1]-'a' < 26 && (!c.named || end-at < 6) {
+		return // inside another lower-case word; what names a secret by itself may end a longer one
+	}
+	if c.named {
+		if end-at > 3 || end < len(text) && text[end]|0x20-'a' > 25 { // "key" alone is no head of another word
+			s.named(v, c, at, end)
+		}
+		return
 	}
 	limit := min(len(text)-c.least+1, end+c.within)
 	for i := end; i < limit; {
@@ -282,13 +300,30 @@ func (s *Scanner) announced(v *view, c *contextRule, at, end, i int) bool {
 		if !ok || !p.bounded(text, i, to) || placeholder(text[i:to]) || !strong(text[i:to], c.entropy, c.mixed) {
 			continue
 		}
-		if !s.spend(300) || c.near && !hints(text[at:min(i, end+c.within)]) {
+		if c.check != nil && !c.check(text[i:to]) {
+			continue
+		}
+		if !s.spend(300) || c.near && !hints(text[at:min(i, end+c.within)]) && !handed(text[end:i], text[i:to]) {
 			return true
 		}
 		s.emit(v, c.rule, i, to, "")
 		return true
 	}
 	return false
+}
+
+// handed reports that nothing but a separator stands between a vendor's name
+// and a value drawn by lot. A row of hexadecimal digits behind a space may be
+// a commit's name.
+func handed(between, value []byte) bool {
+	assigned := false
+	for _, c := range between {
+		assigned = assigned || c == '=' || c == ':'
+		if strings.IndexByte(" =:\"'_-", c) < 0 {
+			return false
+		}
+	}
+	return len(between) <= 4 && len(value) >= 20 && drawn(value, true, false) && (assigned || !kindsOf(value).hex)
 }
 
 // hints reports that a text holds a word for a secret.

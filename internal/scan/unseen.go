@@ -99,6 +99,10 @@ func (s *Scanner) escapes(v *view, high bool) {
 			return
 		}
 		at += i
+		if v.depth > 0 && !introduces(v.text[at+1:]) {
+			at++
+			continue
+		}
 		end, colour := sequence(v.text, at+1)
 		s.escapeAt(v, at, end, colour)
 		at = max(end, at+1)
@@ -115,6 +119,24 @@ func (s *Scanner) escapes(v *view, high bool) {
 		end, colour := csi(v.text, at)
 		s.escapeAt(v, at-2, end, colour)
 	}
+}
+
+// introduces reports what a control sequence or a string goes on with. In what
+// was decoded only these count: a lone escape there is a byte like any other,
+// of tables, keys and names that happen to be base64.
+func introduces(text []byte) bool {
+	if len(text) < 2 {
+		return false
+	}
+	switch text[0] {
+	case '[':
+		return text[1] >= '0' && text[1] <= '?' || text[1] >= '@' && text[1] <= 'z'
+	case ']':
+		return text[1]-'0' < 10
+	case 'P', '_', '^':
+		return text[1] > ' ' && text[1] < 0x7f
+	}
+	return false
 }
 
 func (s *Scanner) escapeAt(v *view, at, end int, colour bool) {
