@@ -1,6 +1,7 @@
 package label
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -44,17 +45,78 @@ func TestLattice(t *testing.T) {
 	})
 }
 
+// genScheme draws names, many of which are standard ones: in their own place,
+// which is allowed, or in another's, which is not.
+func genScheme() *rapid.Generator[Scheme] {
+	name := rapid.OneOf(rapid.StringMatching(`[a-d]{1,3}|c[0-9]{1,2}|[a-z][a-z0-9_-]{0,6}`), rapid.SampledFrom([]string{"", "public", "internal", "secret"}))
+	return rapid.Custom(func(t *rapid.T) Scheme {
+		return Scheme{
+			Levels:       rapid.SliceOfN(name, 0, 4).Draw(t, "levels"),
+			Compartments: rapid.SliceOfN(name, 0, 8).Draw(t, "compartments"),
+		}
+	})
+}
+
+// TestTextRoundTrip: what a checked scheme prints it reads back, two labels
+// never print alike, and standard names stay readable.
 func TestTextRoundTrip(t *testing.T) {
-	scheme := Scheme{Compartments: []string{"hr", "fin"}}
 	rapid.Check(t, func(t *rapid.T) {
-		a := genLabel().Draw(t, "a")
-		for _, s := range []Scheme{{}, scheme} {
-			back, err := s.Parse(s.Format(a))
-			if err != nil || back != a {
+		a, b := genLabel().Draw(t, "a"), genLabel().Draw(t, "b")
+		s := genScheme().Draw(t, "scheme")
+		if s.Check() != nil {
+			t.Skip("refused")
+		}
+		for _, s := range []Scheme{{}, s, {Levels: []string{"open", "staff", "board", "crown"}, Compartments: []string{"hr", "fin"}}} {
+			if back, err := s.Parse(s.Format(a)); err != nil || back != a {
 				t.Fatalf("%s came back as %v, %v", s.Format(a), back, err)
+			}
+			if back, err := s.Parse(a.String()); err != nil || back != a {
+				t.Fatalf("%s, by standard names, came back as %v, %v", a, back, err)
+			}
+			if (a == b) != (s.Format(a) == s.Format(b)) {
+				t.Fatalf("%v and %v print as %s and %s", a, b, s.Format(a), s.Format(b))
 			}
 		}
 	})
+}
+
+func TestScheme(t *testing.T) {
+	many := make([]string, 65)
+	tests := map[string]struct {
+		scheme Scheme
+		want   string // part of the error, empty if there is none
+	}{
+		"none":                                  {Scheme{}, ""},
+		"ours":                                  {Scheme{Levels: []string{"open", "", "board"}, Compartments: []string{"hr", "fin"}}, ""},
+		"standard in its place":                 {Scheme{Levels: []string{"public"}, Compartments: []string{"c0"}}, ""},
+		"a level and a compartment of one name": {Scheme{Levels: []string{"hr"}, Compartments: []string{"hr"}}, ""},
+		"too many levels":                       {Scheme{Levels: many[:5]}, "5 level names"},
+		"too many compartments":                 {Scheme{Compartments: many}, "65 compartment names"},
+		"twice":                                 {Scheme{Compartments: []string{"hr", "fin", "hr"}}, "number 0 and 2"},
+		"another's standard level":              {Scheme{Levels: []string{"open", "secret"}}, "standard name of number 3"},
+		"another's standard compartment":        {Scheme{Compartments: []string{"c1"}}, "standard name of number 1"},
+		"punctuation":                           {Scheme{Compartments: []string{"hr,fin"}}, "must be"},
+		"capital":                               {Scheme{Levels: []string{"Open"}}, "must be"},
+		"star":                                  {Scheme{Compartments: []string{"*"}}, "must be"},
+		"too long":                              {Scheme{Compartments: []string{strings.Repeat("a", 33)}}, "must be"},
+	}
+	for name, tt := range tests {
+		err := tt.scheme.Check()
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: error %v, want %q", name, err, tt.want)
+		}
+	}
+	s := Scheme{Levels: []string{"open", "", "board"}, Compartments: []string{"hr", "", "fin"}}
+	if got, want := s.Format(New(2, Member, 7)), "board{hr,c1,fin}/member"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	_, err := s.Parse("crown")
+	if err == nil || !strings.Contains(err.Error(), "use open, internal, board, secret") {
+		t.Errorf("an unknown level: %v", err)
+	}
+	if _, err := s.Parse("board{}"); err == nil {
+		t.Error("an empty set was read")
+	}
 }
 
 func TestParse(t *testing.T) {
@@ -89,16 +151,19 @@ func TestParse(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"internal/foreign", "secret{*}/member", "public{c1,c2}/signed", "{", "/", "secret{c1"} {
+	for _, s := range []string{"internal/foreign", "secret{*}/member", "public{c1,c2}/signed", "board{hr,c1}", "{", "/", "secret{c1", "internal{}", "open{,}"} {
 		f.Add(s)
 	}
-	f.Fuzz(func(t *testing.T, s string) {
-		a, err := Parse(s)
-		if err != nil {
-			return
-		}
-		if back, err := Parse(a.String()); err != nil || back != a {
-			t.Fatalf("%q parsed to %v, which comes back as %v, %v", s, a, back, err)
+	named := Scheme{Levels: []string{"open", "", "board"}, Compartments: []string{"hr", "", "fin"}}
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, s := range []Scheme{{}, named} {
+			a, err := s.Parse(text)
+			if err != nil {
+				continue
+			}
+			if back, err := s.Parse(s.Format(a)); err != nil || back != a || !a.Valid() {
+				t.Fatalf("%q parsed to %v, which comes back as %v, %v", text, a, back, err)
+			}
 		}
 	})
 }

@@ -2,6 +2,8 @@ package label
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -9,6 +11,12 @@ import (
 var (
 	levelNames     = [...]string{"public", "internal", "confidential", "secret"}
 	integrityNames = [...]string{"foreign", "member", "signed"}
+	positional     = func() (names [64]string) {
+		for i := range names {
+			names[i] = "c" + strconv.Itoa(i)
+		}
+		return names
+	}()
 )
 
 // String gives the level's standard name.
@@ -54,17 +62,56 @@ func (a *Label) UnmarshalText(b []byte) error {
 // "/integrity" has integrity foreign.
 func Parse(s string) (Label, error) { return Scheme{}.Parse(s) }
 
-// Scheme names the compartments: the i-th name is bit i. The zero Scheme names
-// them c0 to c63.
+// Scheme gives levels and compartments the names that the operator configured:
+// the i-th name of Levels is level i, of Compartments bit i. What has no name
+// keeps its standard one (public to secret, c0 to c63), and every standard name
+// can still be read, so documents outlive a change of names. Labels are stored
+// by their standard names alone, see Label.String.
+//
+// Only a Scheme that passes Check reads back what it prints.
 type Scheme struct {
-	Compartments []string // at most 64, each matching [a-z][a-z0-9_-]*
+	Levels       []string // at most 4, lowest first
+	Compartments []string // at most 64
+}
+
+var nameRE = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
+
+// Check refuses a scheme that could be misread: too many names, one that is not
+// [a-z][a-z0-9_-]* of at most 32 characters, one given twice, or the standard
+// name of another level or compartment.
+func (s Scheme) Check() error {
+	if err := checkNames("level", s.Levels, levelNames[:]); err != nil {
+		return err
+	}
+	return checkNames("compartment", s.Compartments, positional[:])
+}
+
+func checkNames(what string, names, standard []string) error {
+	if len(names) > len(standard) {
+		return fmt.Errorf("label: scheme: %d %s names, there are %d %ss: remove some", len(names), what, len(standard), what)
+	}
+	for i, n := range names {
+		if n == "" {
+			continue
+		}
+		if !nameRE.MatchString(n) {
+			return fmt.Errorf("label: scheme: %s name %q must be a lower-case letter and up to 31 more of a-z, 0-9, _ and -", what, n)
+		}
+		if j := slices.Index(names, n); j != i {
+			return fmt.Errorf("label: scheme: %s name %q is given to number %d and %d: choose another for one", what, n, j, i)
+		}
+		if j := slices.Index(standard, n); j >= 0 && j != i {
+			return fmt.Errorf("label: scheme: %s name %q of number %d is the standard name of number %d: choose another", what, n, i, j)
+		}
+	}
+	return nil
 }
 
 // Format renders a label with the scheme's names; a bit without a name keeps
 // its positional one, so nothing of a label is ever hidden.
 func (s Scheme) Format(a Label) string {
 	var b strings.Builder
-	b.WriteString(a.Level.String())
+	b.WriteString(s.Level(a.Level))
 	if a.Compartments == AllCompartments {
 		b.WriteString("{*}")
 	} else if a.Compartments != 0 {
@@ -101,7 +148,7 @@ func (s Scheme) Parse(text string) (Label, error) {
 		a.Integrity = i
 	}
 	level, comps, hasComps := strings.Cut(head, "{")
-	l, err := ParseLevel(level)
+	l, err := s.ParseLevel(level)
 	if err != nil {
 		return Label{}, fmt.Errorf("label: parse %q: %w", text, err)
 	}
@@ -133,31 +180,51 @@ func (s Scheme) set(inner string) (Compartments, error) {
 	return c, nil
 }
 
-func (s Scheme) name(i int) string {
-	if i < len(s.Compartments) && s.Compartments[i] != "" {
-		return s.Compartments[i]
-	}
-	return "c" + strconv.Itoa(i)
-}
+func (s Scheme) name(i int) string { return nameOf(s.Compartments, i, positional[i]) }
 
 func (s Scheme) index(name string) (int, error) {
-	for i := range 64 {
-		if s.name(i) == name {
-			return i, nil
-		}
+	if i, ok := indexOf(s.Compartments, positional[:], name); ok {
+		return i, nil
 	}
 	return 0, fmt.Errorf("unknown compartment %q", name)
 }
 
-// ParseLevel reads one of public, internal, confidential, secret.
-func ParseLevel(s string) (Level, error) {
-	for i, n := range levelNames {
-		if n == s {
-			return Level(i), nil
-		}
+// Level gives the scheme's name of a level.
+func (s Scheme) Level(l Level) string { return nameOf(s.Levels, int(l), l.String()) }
+
+// ParseLevel reads a level's configured or standard name.
+func (s Scheme) ParseLevel(name string) (Level, error) {
+	if i, ok := indexOf(s.Levels, levelNames[:], name); ok {
+		return Level(i), nil //nolint:gosec // at most 3
 	}
-	return 0, fmt.Errorf("unknown level %q: use %s", s, strings.Join(levelNames[:], ", "))
+	known := make([]string, len(levelNames))
+	for i, n := range levelNames {
+		known[i] = nameOf(s.Levels, i, n)
+	}
+	return 0, fmt.Errorf("unknown level %q: use %s", name, strings.Join(known, ", "))
 }
+
+func nameOf(names []string, i int, standard string) string {
+	if i < len(names) && names[i] != "" {
+		return names[i]
+	}
+	return standard
+}
+
+// indexOf finds a name, a configured one before a standard one.
+func indexOf(names, standard []string, name string) (int, bool) {
+	if name == "" {
+		return 0, false
+	}
+	if i := slices.Index(names[:min(len(names), len(standard))], name); i >= 0 {
+		return i, true
+	}
+	i := slices.Index(standard, name)
+	return i, i >= 0
+}
+
+// ParseLevel reads one of public, internal, confidential, secret.
+func ParseLevel(s string) (Level, error) { return Scheme{}.ParseLevel(s) }
 
 // ParseIntegrity reads one of foreign, member, signed.
 func ParseIntegrity(s string) (Integrity, error) {
