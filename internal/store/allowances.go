@@ -106,9 +106,14 @@ func fits(more, spent, reserved, limit record.Micros) bool {
 	return more <= limit && spent <= limit-more && reserved <= limit-more-spent
 }
 
-// reserve holds the most the action can cost, in its account and in every
-// allowance it names, or in none.
-func (t *tx) reserve(in record.Intent) error {
+// reserves reports whether there is anything to hold or to check.
+func reserves(r record.Reservation) bool {
+	return r.Micros != 0 || r.Limit >= 0 || r.Total > 0 || len(r.Also) > 0
+}
+
+// affordable checks that the most the action can cost fits into its account and
+// into every allowance it names.
+func (t *tx) affordable(in record.Intent) error {
 	r := in.Reserve
 	if r.Micros < 0 {
 		return fault.New("store.intend", fault.Internal, "a reservation of %s is negative", in.Action.Kind)
@@ -116,10 +121,10 @@ func (t *tx) reserve(in record.Intent) error {
 	if r.Micros > maxMicros {
 		return t.refuse(in, fault.Budget, "budget", "one %s for up to $%.0f is beyond what can be accounted for: ask for less", in.Action.Kind, r.Micros.Dollars())
 	}
-	if r.Micros == 0 && r.Limit < 0 && r.Total <= 0 && len(r.Also) == 0 {
+	if !reserves(r) {
 		return nil
 	}
-	if err := t.holdIn(in, account(r.Account), r.Limit); err != nil {
+	if err := t.fitsIn(in, account(r.Account), r.Limit); err != nil {
 		return err
 	}
 	if r.Total > 0 {
@@ -127,40 +132,55 @@ func (t *tx) reserve(in record.Intent) error {
 		if err := t.row(`SELECT COALESCE(sum(spent), 0), COALESCE(sum(reserved), 0) FROM accounts`).Scan(&spent, &reserved); err != nil {
 			return err
 		}
-		reserved -= r.Micros // held just now
 		if !fits(r.Micros, spent, reserved, r.Total) {
 			return t.refuse(in, fault.Budget, "budget.total", overBudget, "all agents together", r.Total.Dollars(), spent.Dollars(), reserved.Dollars(),
 				in.Action.Kind, r.Micros.Dollars(), "raise the limit of all agents together or choose a cheaper model")
 		}
 	}
-	seen := map[string]bool{}
+	seen := map[string]bool{r.Account: true} // a sum over one account twice would not be seen
 	for _, also := range r.Also {
 		if !account(also.Account).allowance() || seen[also.Account] {
 			return fault.New("store.intend", fault.Internal, "an allowance of %s is named twice or like an agent's account", in.Action.Kind)
 		}
 		seen[also.Account] = true
-		if err := t.holdIn(in, account(also.Account), also.Limit); err != nil {
+		if err := t.fitsIn(in, account(also.Account), also.Limit); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// holdIn holds an intent's reservation in one account.
-func (t *tx) holdIn(in record.Intent, a account, limit record.Micros) error {
+// fitsIn checks an intent's reservation against the limit of one account.
+func (t *tx) fitsIn(in record.Intent, a account, limit record.Micros) error {
+	if limit < 0 {
+		return nil
+	}
 	more := in.Reserve.Micros
-	if limit >= 0 {
-		var spent, reserved record.Micros
-		if err := t.row(a.read(), string(a)).Scan(&spent, &reserved); err != nil && !errors.Is(err, sql.ErrNoRows) {
+	var spent, reserved record.Micros
+	if err := t.row(a.read(), string(a)).Scan(&spent, &reserved); err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	if !fits(more, spent, reserved, limit) {
+		return t.refuse(in, fault.Budget, a.rule(), overBudget, a.who(), limit.Dollars(), spent.Dollars(), reserved.Dollars(),
+			in.Action.Kind, more.Dollars(), a.remedy())
+	}
+	return nil
+}
+
+// hold holds a reservation that was found affordable, in all its accounts.
+func (t *tx) hold(r record.Reservation) error {
+	if !reserves(r) {
+		return nil
+	}
+	if _, err := t.exec(account(r.Account).hold(), r.Account, int64(r.Micros)); err != nil {
+		return err
+	}
+	for _, also := range r.Also {
+		if _, err := t.exec(account(also.Account).hold(), also.Account, int64(r.Micros)); err != nil {
 			return err
 		}
-		if !fits(more, spent, reserved, limit) {
-			return t.refuse(in, fault.Budget, a.rule(), overBudget, a.who(), limit.Dollars(), spent.Dollars(), reserved.Dollars(),
-				in.Action.Kind, more.Dollars(), a.remedy())
-		}
 	}
-	_, err := t.exec(a.hold(), string(a), int64(more))
-	return err
+	return nil
 }
 
 // alsoNames is what an intent remembers of its allowances: a JSON list, or
@@ -177,20 +197,25 @@ func alsoNames(also []record.Allowance) string {
 	return string(b)
 }
 
-// charge spends cost and lets go of held, wherever the intent holds it.
-func (t *tx) charge(i *openIntent, cost, held record.Micros) error {
+// accounts gives the names of all that an intent's reservation is held in.
+func (i *openIntent) accounts() ([]string, error) {
+	names := []string{i.acct}
+	if i.also == "" {
+		return names, nil
+	}
+	var also []string
+	if err := json.Unmarshal([]byte(i.also), &also); err != nil {
+		return nil, fault.New("store.settle", fault.Corrupt, "the accounts of intent %d cannot be read: restore a backup", i.id)
+	}
+	return append(names, also...), nil
+}
+
+// charge spends cost and lets go of held, in every account.
+func (t *tx) charge(accounts []string, cost, held record.Micros) error {
 	if cost == 0 && held == 0 {
 		return nil
 	}
-	names := []string{i.acct}
-	if i.also != "" {
-		var also []string
-		if err := json.Unmarshal([]byte(i.also), &also); err != nil {
-			return fault.New("store.settle", fault.Corrupt, "the accounts of intent %d cannot be read: restore a backup", i.id)
-		}
-		names = append(names, also...)
-	}
-	for _, name := range names {
+	for _, name := range accounts {
 		if _, err := t.exec(account(name).take(), name, int64(cost), int64(held)); err != nil {
 			return fmt.Errorf("account %s: %w", name, err)
 		}

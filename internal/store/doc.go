@@ -7,8 +7,8 @@
 // Invariants: what changes state and the log's entry about it are one
 // transaction, so there is no effect without evidence and no evidence without
 // effect; nothing is acknowledged before it is on disk; all writes of a process
-// go through one goroutine that commits them in groups, each in a savepoint of
-// its own, and processes take turns (turnstile.go); labels only rise; a nonce
+// go through one goroutine that commits them in groups, of which one that fails
+// undoes nothing but itself, and processes take turns (turnstile.go); labels only rise; a nonce
 // is consumed once; spent plus reserved never exceeds a limit by reservation, be it an
 // agent's, a key's or a day's, and what is held is let go everywhere at once;
 // times of entries never decrease; after a failed sync nothing is accepted any

@@ -146,13 +146,13 @@ const deniedCounter = "!denied"
 func (s *Store) Intend(ctx context.Context, in record.Intent) (record.Receipt, error) {
 	const name = "store.intend"
 	var out record.Receipt
-	data := s.intentData(in)
+	w := s.wordsOf(in)
 	err := s.do(ctx, name, func(t *tx) error {
 		var err error
 		if in.Decision.Verdict != record.Allow {
-			out, err = t.denied(in, data)
+			out, err = t.denied(in, w)
 		} else {
-			out, err = t.intend(in, data)
+			out, err = t.intend(in, w)
 		}
 		return err
 	})
@@ -173,14 +173,28 @@ func (s *Store) explain(name string, err error) error {
 	return unavailable(name, err)
 }
 
-func (t *tx) denied(in record.Intent, data []byte) (record.Receipt, error) {
+// words are the texts about an intent that are stored, masked and bounded; they
+// are made where it is asked for, not in the writer that all wait for.
+type words struct {
+	data   []byte // of the event
+	target string
+}
+
+func (s *Store) wordsOf(in record.Intent) words {
+	return words{s.intentData(in), clip(s.text("target", in.Action.Target), maxTarget)}
+}
+
+func (t *tx) denied(in record.Intent, w words) (record.Receipt, error) {
+	t.certain()
 	if err := t.count(in.Action.Session, deniedCounter); err != nil {
 		return record.Receipt{}, err
 	}
-	return t.insert(in, data, "deny", eventType(in.Action.Kind, "blocked"), "warning", "denied", 0)
+	return t.insert(in, w, "deny", eventType(in.Action.Kind, "blocked"), "warning", "denied", 0)
 }
 
-func (t *tx) intend(in record.Intent, data []byte) (record.Receipt, error) {
+// intend checks first and writes then. Only what an approval, a grant or a fork
+// uses up is checked by writing it.
+func (t *tx) intend(in record.Intent, w words) (record.Receipt, error) {
 	a := in.Action
 	sc := record.Scope{Agent: a.Agent, Session: a.Session, Context: a.Context}
 	p, err := readScope(t.row(scopeQuery, a.Agent, a.Context).Scan, sc)
@@ -202,7 +216,14 @@ func (t *tx) intend(in record.Intent, data []byte) (record.Receipt, error) {
 	if err := t.keyCounts(in); err != nil {
 		return record.Receipt{}, err
 	}
-	if err := t.reserve(in); err != nil {
+	if err := t.affordable(in); err != nil {
+		return record.Receipt{}, err
+	}
+	if err := t.fork(in); err != nil {
+		return record.Receipt{}, err
+	}
+	t.certain()
+	if err := t.hold(in.Reserve); err != nil {
 		return record.Receipt{}, err
 	}
 	if joined := p.label.Join(in.Decision.ResultLabel); p.known && joined != p.label {
@@ -210,13 +231,10 @@ func (t *tx) intend(in record.Intent, data []byte) (record.Receipt, error) {
 			return record.Receipt{}, err
 		}
 	}
-	if err := t.fork(in); err != nil {
-		return record.Receipt{}, err
-	}
 	if err := t.count(a.Session, string(a.Kind)); err != nil {
 		return record.Receipt{}, err
 	}
-	return t.insert(in, data, "intent", eventType(a.Kind, "start"), "info", "open", in.Reserve.Micros)
+	return t.insert(in, w, "intent", eventType(a.Kind, "start"), "info", "open", in.Reserve.Micros)
 }
 
 // maxTarget is how much of a target, in bytes, is kept to count and list by;
@@ -224,11 +242,11 @@ func (t *tx) intend(in record.Intent, data []byte) (record.Receipt, error) {
 const maxTarget = 4 << 10
 
 // insert writes the intent's row, event and entry.
-func (t *tx) insert(in record.Intent, data []byte, kind, typ, level, status string, reserved record.Micros) (record.Receipt, error) {
+func (t *tx) insert(in record.Intent, w words, kind, typ, level, status string, reserved record.Micros) (record.Receipt, error) {
 	a := in.Action
 	opened := max(t.tree.clock, t.s.opt.Now().UnixMicro())
 	res, err := t.exec(`INSERT INTO intents (leaf, owner, opened, agent, session, kind, target, label, account, reserved, status, api_key, also) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)`,
-		t.tree.size, t.s.owner, opened, a.Agent, a.Session, string(a.Kind), clip(t.s.text("target", a.Target), maxTarget), in.Decision.ResultLabel.String(),
+		t.tree.size, t.s.owner, opened, a.Agent, a.Session, string(a.Kind), w.target, in.Decision.ResultLabel.String(),
 		in.Reserve.Account, int64(reserved), status, in.Reserve.Key, alsoNames(in.Reserve.Also))
 	if err != nil {
 		return record.Receipt{}, err
@@ -237,7 +255,8 @@ func (t *tx) insert(in record.Intent, data []byte, kind, typ, level, status stri
 	if err != nil {
 		return record.Receipt{}, err
 	}
-	if data, err = with(data, map[string]any{"intent": id}); err != nil {
+	data, err := with(w.data, map[string]any{"intent": id})
+	if err != nil {
 		return record.Receipt{}, err
 	}
 	leaf, err := t.append(entry{
@@ -255,7 +274,7 @@ func (t *tx) refuse(in record.Intent, kind fault.Kind, rule, format string, args
 	in.Decision.Rules = append([]string{rule}, in.Decision.Rules...)
 	in.Decision.Because = f.Public
 	return &refusal{cause: f, record: func(t *tx) error {
-		_, err := t.denied(in, t.s.intentData(in))
+		_, err := t.denied(in, t.s.wordsOf(in))
 		return err
 	}}
 }

@@ -87,8 +87,7 @@ func (m *maintenance) vacuum(ctx context.Context) error {
 			if err != nil || mode == 0 || free <= pages/vacuumKeep {
 				return err
 			}
-			rows, err := t.rows(`PRAGMA incremental_vacuum(` + strconv.Itoa(vacuumPages) + `)`)
-			return drain(rows, err, func(func(...any) error) error { return nil })
+			return t.each(func(func(...any) error) error { return nil }, `PRAGMA incremental_vacuum(`+strconv.Itoa(vacuumPages)+`)`)
 		})
 		if err != nil || mode == 0 || free <= pages/vacuumKeep || free == last { // nothing to do, or nothing comes of it
 			return err

@@ -157,26 +157,24 @@ type candidate struct {
 
 func (t *tx) candidates(after, end int64) ([]candidate, error) {
 	pointed := map[int64]bool{}
-	rows, err := t.rows(`SELECT first_event, last_event FROM alerts`)
-	err = drain(rows, err, func(scan func(...any) error) error {
+	err := t.each(func(scan func(...any) error) error {
 		var first, last int64
 		err := scan(&first, &last)
 		pointed[first], pointed[last] = true, true
 		return err
-	})
+	}, `SELECT first_event, last_event FROM alerts`)
 	if err != nil {
 		return nil, err
 	}
 	var out []candidate
-	rows, err = t.rows(`SELECT id, leaf, event_type = ? OR EXISTS (SELECT 1 FROM intents i WHERE i.leaf = events.leaf AND i.status = 'open')
-		FROM events WHERE id > ? AND id < ? ORDER BY id LIMIT ?`, eraseType, after, end, retainRows)
-	err = drain(rows, err, func(scan func(...any) error) error {
+	err = t.each(func(scan func(...any) error) error {
 		var c candidate
 		err := scan(&c.event, &c.leaf, &c.keep)
 		c.keep = c.keep || pointed[c.event]
 		out = append(out, c)
 		return err
-	})
+	}, `SELECT id, leaf, event_type = ? OR EXISTS (SELECT 1 FROM intents i WHERE i.leaf = events.leaf AND i.status = 'open')
+		FROM events WHERE id > ? AND id < ? ORDER BY id LIMIT ?`, eraseType, after, end, retainRows)
 	return out, err
 }
 

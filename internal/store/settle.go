@@ -56,12 +56,17 @@ func (t *tx) settle(out record.Outcome, data []byte) error {
 	if again {
 		held = 0 // let go when it was released
 	}
-	if err := t.charge(&i, cost, held); err != nil {
+	accounts, err := i.accounts()
+	if err != nil {
 		return err
 	}
 	fields := map[string]any{"intent": i.id, "kind": i.kind, "target": valid(i.target)}
 	genAI(fields, action.Kind(i.kind), i.target)
 	if data, err = with(data, fields); err != nil {
+		return err
+	}
+	t.certain()
+	if err := t.charge(accounts, cost, held); err != nil {
 		return err
 	}
 	phase, level := "finish", "info"
@@ -111,6 +116,9 @@ func (s *Store) Recover(ctx context.Context) ([]InFlight, error) {
 		if err != nil {
 			return err
 		}
+		if err := t.guard(); err != nil { // the second of them may fail
+			return err
+		}
 		for _, i := range open {
 			l := label.Unlabelled
 			if p, err := label.Parse(i.lab); err == nil {
@@ -152,13 +160,12 @@ func (t *tx) orphans() ([]openIntent, error) {
 		if alive(o) {
 			continue
 		}
-		rows, err := t.rows(selectIntent+`WHERE status='open' AND owner=? ORDER BY id`, o)
-		err = drain(rows, err, func(scan func(...any) error) error {
+		err := t.each(func(scan func(...any) error) error {
 			var i openIntent
 			err := i.scan(scan)
 			out = append(out, i)
 			return err
-		})
+		}, selectIntent+`WHERE status='open' AND owner=? ORDER BY id`, o)
 		if err != nil {
 			return nil, err
 		}
@@ -168,14 +175,13 @@ func (t *tx) orphans() ([]openIntent, error) {
 
 // texts reads a column.
 func (t *tx) texts(query string, args ...any) ([]string, error) {
-	rows, err := t.rows(query, args...)
 	var out []string
-	err = drain(rows, err, func(scan func(...any) error) error {
+	err := t.each(func(scan func(...any) error) error {
 		var s string
 		err := scan(&s)
 		out = append(out, s)
 		return err
-	})
+	}, query, args...)
 	return out, err
 }
 

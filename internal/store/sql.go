@@ -28,47 +28,6 @@ type doom struct{ err error }
 func (d *doom) Error() string { return d.err.Error() }
 func (d *doom) Unwrap() error { return d.err }
 
-// stmt gives a statement prepared once on the writer's connection. Queries are
-// constants, so the cache is bounded.
-func (s *Store) stmt(query string) (*sql.Stmt, error) {
-	if st, ok := s.stmts[query]; ok {
-		return st, nil
-	}
-	st, err := s.conn.PrepareContext(context.Background(), query)
-	if err != nil {
-		return nil, err
-	}
-	s.stmts[query] = st
-	return st, nil
-}
-
-// The writer's statements run without the callers' contexts: one of them going
-// away must not interrupt a transaction that others share.
-
-func (t *tx) exec(query string, args ...any) (sql.Result, error) {
-	st, err := t.s.stmt(query) //nolint:sqlclosecheck // kept for the next time; release closes it
-	if err != nil {
-		return nil, err
-	}
-	return st.ExecContext(context.Background(), args...)
-}
-
-func (t *tx) row(query string, args ...any) scanner {
-	st, err := t.s.stmt(query) //nolint:sqlclosecheck // kept for the next time; release closes it
-	if err != nil {
-		return failedRow{err}
-	}
-	return st.QueryRowContext(context.Background(), args...)
-}
-
-func (t *tx) rows(query string, args ...any) (*sql.Rows, error) {
-	st, err := t.s.stmt(query) //nolint:sqlclosecheck // kept for the next time; release closes it
-	if err != nil {
-		return nil, err
-	}
-	return st.QueryContext(context.Background(), args...)
-}
-
 // readStmt gives a statement prepared once for the readers.
 func (s *Store) readStmt(ctx context.Context, query string) (*sql.Stmt, error) {
 	if v, ok := s.rstmts.Load(query); ok {

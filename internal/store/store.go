@@ -79,9 +79,9 @@ type Store struct {
 	write *sql.DB
 	conn  *sql.Conn // the writer's connection
 	turn  *turnstile
-	stmts map[string]*sql.Stmt // prepared on conn
-	tree  treeState            // cached head; owned by the writer
-	alias map[string]string    // cached pseudonyms; owned by the writer
+	raw   writerConn        // conn without database/sql; owned by the writer
+	tree  treeState         // cached head; owned by the writer
+	alias map[string]string // cached pseudonyms; owned by the writer
 
 	ops     chan *op
 	quit    chan struct{}
@@ -110,8 +110,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	s := &Store{
 		opt: o, owner: owner, path: filepath.Join(o.Dir, "state.db"),
-		stmts: map[string]*sql.Stmt{}, alias: map[string]string{},
-		ops: make(chan *op, maxBatch), quit: make(chan struct{}), done: make(chan struct{}), failed: make(chan struct{}),
+		alias: map[string]string{},
+		ops:   make(chan *op, maxBatch), quit: make(chan struct{}), done: make(chan struct{}), failed: make(chan struct{}),
 	}
 	if err := s.open(ctx); err != nil {
 		err = errors.Join(err, s.release())
@@ -269,11 +269,8 @@ func (s *Store) release() error {
 	if s.read != nil {
 		errs = append(errs, s.read.Close())
 	}
-	for _, st := range s.stmts {
-		errs = append(errs, st.Close())
-	}
-	s.stmts = nil
 	if s.conn != nil {
+		errs = append(errs, s.raw.close())
 		if err := s.conn.Close(); err != nil && !errors.Is(err, sql.ErrConnDone) {
 			errs = append(errs, err)
 		}

@@ -28,7 +28,7 @@ const (
 // clockTolerance is how far the clock may step back without being recorded.
 const clockTolerance = time.Second
 
-// op is one write: fn runs in a savepoint of its own.
+// op is one write. What fn did is undone if it fails.
 type op struct {
 	ctx  context.Context //nolint:containedctx // it travels to the writer and back
 	fn   func(*tx) error
@@ -52,13 +52,23 @@ type treeState struct {
 	clock  int64
 	behind bool
 	peaks  []Hash
+	event  int64 // id given last
 }
 
 // tx is the transaction of one batch.
 type tx struct {
-	s     *Store
-	tree  treeState
-	fresh map[string]string // pseudonyms not committed yet
+	s       *Store
+	conn    *writerConn
+	tree    treeState
+	stored  int64             // size of the tree in the database
+	fresh   map[string]string // pseudonyms not committed yet
+	pending []pendingRow
+	bytes   int // of events' data among them, at most
+
+	// Of the op that runs:
+	own   int  // pending rows from here on are its
+	saved bool // it has a savepoint
+	sure  bool // it needs none, see certain
 }
 
 // do hands fn to the writer and waits until it is durable or failed. A context
@@ -168,16 +178,13 @@ func (s *Store) transact(b *batch) (note []byte, size int64, err error) {
 		}
 	}()
 	t := &tx{s: s, fresh: map[string]string{}}
-	if _, err := t.exec(`BEGIN IMMEDIATE`); err != nil {
-		return nil, 0, s.fail(err)
-	}
-	if note, err = t.all(b); err == nil {
-		_, err = t.exec(`COMMIT`)
-	}
+	err = s.lend(func(c *writerConn) error {
+		t.conn = c
+		var err error
+		note, err = t.whole(b)
+		return err
+	})
 	if err != nil {
-		// The error may have ended the transaction already; then there is
-		// nothing to roll back and SQLite says so.
-		_, _ = t.exec(`ROLLBACK`)
 		s.tree = treeState{}
 		return nil, 0, s.fail(err)
 	}
@@ -186,15 +193,30 @@ func (s *Store) transact(b *batch) (note []byte, size int64, err error) {
 	return note, t.tree.size, nil
 }
 
+// whole runs a batch to its commit, or rolls all of it back.
+func (t *tx) whole(b *batch) (note []byte, err error) {
+	if err := t.conn.exec(`BEGIN IMMEDIATE`); err != nil {
+		return nil, err
+	}
+	if note, err = t.all(b); err == nil {
+		err = t.conn.exec(`COMMIT`)
+	}
+	if err != nil {
+		// The error may have ended the transaction already; then there is
+		// nothing to roll back and SQLite says so.
+		_ = t.conn.exec(`ROLLBACK`)
+	}
+	return note, err
+}
+
 func (t *tx) all(b *batch) (note []byte, err error) {
 	if err := t.begin(); err != nil {
 		return nil, err
 	}
-	start := t.tree
 	for i := 0; ; i++ {
 		o := b.next(i)
 		if o == nil {
-			return t.end(start)
+			return t.end()
 		}
 		if o.ctx.Err() != nil {
 			o.err = fault.Wrap("store.write", fault.Canceled, o.ctx.Err())
@@ -206,13 +228,13 @@ func (t *tx) all(b *batch) (note []byte, err error) {
 	}
 }
 
-// one runs an op in a savepoint; the error it returns dooms the batch, the
-// op's own error is in op.err.
+// one runs an op; the error it returns dooms the batch, the op's own error is
+// in op.err.
 func (t *tx) one(o *op) error {
-	err := t.inSavepoint(o.fn)
+	err := t.try(o.fn)
 	var r *refusal
 	if errors.As(err, &r) && r.record != nil {
-		if rerr := t.inSavepoint(r.record); rerr != nil {
+		if rerr := t.try(r.record); rerr != nil {
 			err = errors.Join(rerr, err)
 		} else {
 			err = r.cause
@@ -225,23 +247,37 @@ func (t *tx) one(o *op) error {
 	return nil
 }
 
-func (t *tx) inSavepoint(fn func(*tx) error) error {
-	if _, err := t.exec(`SAVEPOINT one`); err != nil {
-		return &doom{err}
+// try runs fn and undoes what it did if it fails. Most ops need no savepoint
+// for that, which is dear: they check before they write, or only append.
+func (t *tx) try(fn func(*tx) error) error {
+	if t.bytes > maxPending {
+		if err := t.flush(len(t.pending)); err != nil {
+			return err
+		}
 	}
 	before := t.tree
+	t.own, t.saved, t.sure = len(t.pending), false, false
 	err := fn(t)
 	if dooms(err) {
 		return err
 	}
+	if err != nil && t.sure {
+		return &doom{err}
+	}
 	if err != nil {
 		t.tree = before
+		t.pending = t.pending[:t.own]
+	}
+	if !t.saved {
+		return err
+	}
+	if err != nil {
 		clear(t.fresh) // a pseudonym of an earlier op is found again in its table
-		if _, rerr := t.exec(`ROLLBACK TO one`); rerr != nil {
+		if rerr := t.conn.exec(`ROLLBACK TO one`); rerr != nil {
 			return &doom{rerr}
 		}
 	}
-	if _, rerr := t.exec(`RELEASE one`); rerr != nil {
+	if rerr := t.conn.exec(`RELEASE one`); rerr != nil {
 		return &doom{rerr}
 	}
 	return err
@@ -252,22 +288,26 @@ func (t *tx) inSavepoint(fn func(*tx) error) error {
 func (t *tx) begin() error {
 	var root []byte
 	var st treeState
-	if err := t.row(`SELECT size, root, clock, behind FROM head`).Scan(&st.size, &root, &st.clock, &st.behind); err != nil {
+	if err := t.conn.row(`SELECT size, root, clock, behind FROM head`).Scan(&st.size, &root, &st.clock, &st.behind); err != nil {
 		return err
 	}
 	copy(st.root[:], root)
 	if c := t.s.tree; c.peaks != nil && c.size == st.size && c.root == st.root {
-		st.peaks = c.peaks
+		st.peaks, st.event = c.peaks, c.event
 	} else {
 		var err error
-		if st.peaks, err = readPeaks(t.s.opt.Tree, st.size, func(q string, args ...any) scanner { return t.row(q, args...) }); err != nil {
+		if st.peaks, err = readPeaks(t.s.opt.Tree, st.size, t.conn.row); err != nil {
 			return err
 		}
 		if t.s.opt.Tree.Root(st.peaks) != st.root {
 			return fault.New("store.begin", fault.Corrupt, "the stored tree does not have the root that was recorded: the database was changed from outside; run `sallyport verify` and restore a backup")
 		}
+		// Not the greatest id there is: one that was removed does not come back.
+		if err = t.conn.row(`SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name='events'), 0)`).Scan(&st.event); err != nil {
+			return err
+		}
 	}
-	t.tree = st
+	t.tree, t.stored = st, st.size
 	return t.checkClock()
 }
 
@@ -293,26 +333,39 @@ func (t *tx) checkClock() error {
 	return nil
 }
 
-// end signs the new head.
-func (t *tx) end(start treeState) ([]byte, error) {
-	if t.tree.size == start.size && t.tree.size == t.s.tree.size {
+// end inserts what is pending and signs the new head, both at once.
+func (t *tx) end() ([]byte, error) {
+	if t.tree.size == t.stored {
 		return nil, nil
 	}
 	t.tree.root = t.s.opt.Tree.Root(t.tree.peaks)
-	note, err := t.s.opt.Tree.Sign(t.tree.size, t.tree.root)
-	if err != nil {
+	type signature struct {
+		note []byte
+		err  error
+	}
+	signed := make(chan signature, 1)
+	go func(size int64, root Hash) {
+		note, err := t.s.opt.Tree.Sign(size, root)
+		signed <- signature{note, err}
+	}(t.tree.size, t.tree.root)
+	if err := t.flush(len(t.pending)); err != nil {
 		return nil, err
 	}
-	if _, err := t.exec(`UPDATE head SET size=?, root=?, clock=?, behind=?`, t.tree.size, t.tree.root[:], t.tree.clock, t.tree.behind); err != nil {
+	if err := t.conn.exec(`UPDATE head SET size=?, root=?, clock=?, behind=?`, t.tree.size, t.tree.root[:], t.tree.clock, t.tree.behind); err != nil {
 		return nil, err
 	}
-	if _, err := t.exec(`DELETE FROM checkpoints WHERE size > 0 AND kept = 0`); err != nil {
+	// Of all checkpoints only the one over the former head may be unkept.
+	if err := t.conn.exec(`DELETE FROM checkpoints WHERE size=? AND kept=0`, t.stored); err != nil {
 		return nil, err
 	}
-	_, err = t.exec(`INSERT OR REPLACE INTO checkpoints (size, time, kept, note)
-		VALUES (?1, ?2, ?1/?3 > ?4/?3 OR ?2 - COALESCE((SELECT max(time) FROM checkpoints), 0) > ?5, ?6)`,
-		t.tree.size, t.tree.clock, keepEntries, start.size, keepTime.Microseconds(), note)
-	return note, err
+	sig := <-signed
+	if sig.err != nil {
+		return nil, sig.err
+	}
+	err := t.conn.exec(`INSERT OR REPLACE INTO checkpoints (size, time, kept, note)
+		VALUES (?1, ?2, ?1/?3 > ?4/?3 OR ?2 - COALESCE((SELECT time FROM checkpoints ORDER BY size DESC LIMIT 1), 0) > ?5, ?6)`,
+		t.tree.size, t.tree.clock, keepEntries, t.stored, keepTime.Microseconds(), sig.note)
+	return sig.note, err
 }
 
 // entry is what one thing that happened leaves in the database.
@@ -331,8 +384,8 @@ type eventRow struct {
 	data                                []byte // JSON
 }
 
-// append writes the event, its entry in the log and what opens the entry's
-// commitments.
+// append makes the event, its entry in the log and what opens the entry's
+// commitments; they reach the database with the end of the batch.
 func (t *tx) append(e entry) (leaf int64, err error) {
 	t.tree.clock = max(t.tree.clock, t.s.opt.Now().UnixMicro())
 	seq, at := t.tree.size, time.UnixMicro(t.tree.clock).UTC()
@@ -352,9 +405,7 @@ func (t *tx) append(e entry) (leaf int64, err error) {
 		return 0, err
 	}
 	commit := map[string][32]byte{"row": t.s.opt.Tree.Commit("row", salts[:16], value)}
-	var digest, digestSalt any
 	if e.digest != nil {
-		digest, digestSalt = e.digest[:], salts[16:]
 		commit["action"] = t.s.opt.Tree.Commit("action", salts[16:], e.digest[:])
 	}
 	b, err := t.s.opt.Tree.Leaf(seq, at, e.kind, agent, session, e.decision, e.label, e.rules, commit)
@@ -365,22 +416,12 @@ func (t *tx) append(e entry) (leaf int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if _, err = t.exec(`INSERT INTO leaves VALUES (?,?,?)`, seq, b, flat(stored)); err != nil {
-		return 0, err
-	}
-	res, err := t.exec(`INSERT INTO events (timestamp, event_type, agent_id, session_id, channel, level, data, leaf) VALUES (?,?,?,?,?,?,?,?)`,
-		when, e.row.typ, e.row.agent, e.row.session, e.row.channel, e.row.level, string(e.row.data), seq)
-	if err != nil {
-		return 0, err
-	}
-	event, err := res.LastInsertId()
-	if err != nil {
-		return 0, err
-	}
-	if _, err = t.exec(`INSERT INTO openings VALUES (?,?,?,?,?)`, seq, event, salts[:16], digestSalt, digest); err != nil {
-		return 0, err
-	}
 	t.tree.size, t.tree.peaks = seq+1, peaks
+	t.tree.event++
+	t.pending = append(t.pending, pendingRow{
+		seq: seq, event: t.tree.event, leaf: b, hashes: flat(stored), when: when, row: e.row, salts: salts, digest: e.digest,
+	})
+	t.bytes += len(e.row.data)
 	return seq, nil
 }
 
