@@ -3,6 +3,7 @@ package app
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/url"
@@ -157,8 +158,8 @@ func (a *App) alertSecret(sink, name string) (string, error) {
 	}
 	v, ok := a.Env.Lookup(name)
 	if !ok || v == "" {
-		return "", fault.New("app.alerts", fault.Config,
-			"the alert sink %s needs %s, which is not set; set it in the environment or in .env, or take the sink out of alerts.sinks", sink, name)
+		return "", &fault.Error{Op: "app.alerts", Kind: fault.Config, Err: ErrUnset, Public: fmt.Sprintf(
+			"the alert sink %s needs %s, which is not set; set it in the environment or in .env, or take the sink out of alerts.sinks", sink, name)}
 	}
 	return v, nil
 }

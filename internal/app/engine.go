@@ -184,7 +184,9 @@ func (e *engine) begin(ctx context.Context, agents []*config.Agent) (err error) 
 }
 
 func (e *engine) close() {
-	err := errors.Join(e.boxes.endAll(), e.closeModels())
+	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
+	defer cancel()
+	err := errors.Join(e.boxes.endAll(), e.closeModels(ctx))
 	if e.unwatch != nil {
 		e.unwatch()
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"sallyport/internal/config"
 	"sallyport/internal/fault"
 	"sallyport/internal/label"
+	"sallyport/internal/llmproxy/wire"
 	"sallyport/internal/record"
 )
 
@@ -26,8 +28,8 @@ type KeyRequest struct {
 	Ceiling  string        // highest label its context may get; "" means the agent's clearance, else public
 	Client   string        // which client's form of answers; "" means by what it says
 	Expires  time.Duration // from now; 0 means 90 days
-	Limit    float64       // US dollars it may ever spend; negative = no limit
-	Day      float64       // US dollars per UTC day; negative = no limit
+	Limit    float64       // US dollars it may ever spend; NoLimit, or 0 to 1,000,000
+	Day      float64       // US dollars per UTC day; NoLimit, or 0 to 1,000,000
 	Requests int           // per minute; 0 = no limit
 	Tokens   int           // per minute; 0 = no limit
 }
@@ -49,6 +51,12 @@ type KeyInfo struct {
 	RequestsPerMinute int        `json:"requests_per_minute,omitempty"`
 	TokensPerMinute   int        `json:"tokens_per_minute,omitempty"`
 }
+
+// NoLimit as an amount of dollars bounds nothing.
+const NoLimit float64 = -1
+
+// maxKeyDollars bounds an amount: what is larger is a mistake in typing.
+const maxKeyDollars = 1e6
 
 // defaultKeyLife is how long a key is good for when nobody says.
 const defaultKeyLife = 90 * 24 * time.Hour
@@ -96,8 +104,24 @@ func (a *App) newKey(r KeyRequest) (record.APIKey, error) {
 		return record.APIKey{}, fault.New("app.keys", fault.Usage, format, args...)
 	}
 	r.Agent = cmp.Or(r.Agent, r.Name)
-	if !config.ValidUsername(r.Name) || !config.ValidUsername(r.Agent) {
-		return bad("%q is no name; use 1 to 32 of a-z, 0-9, _ and -", cmp.Or(r.Name, r.Agent))
+	for _, name := range []string{r.Name, r.Agent} {
+		if !config.ValidUsername(name) {
+			return bad("%.40q is no name; use 1 to 32 of a-z, 0-9, _ and -", name)
+		}
+	}
+	for _, d := range []struct {
+		flag  string
+		value float64
+	}{{"--limit", r.Limit}, {"--day", r.Day}} {
+		if math.IsNaN(d.value) || d.value > maxKeyDollars || d.value < 0 && d.value != NoLimit {
+			return bad("%s: %v is no amount of dollars; use 0 to %d, or leave it out for no limit", d.flag, d.value, int(maxKeyDollars))
+		}
+	}
+	if r.Requests < 0 || r.Tokens < 0 {
+		return bad("--requests and --tokens count per minute and are not negative; 0 is no limit")
+	}
+	if r.Client != "" && !slices.Contains(wire.Clients(), wire.Client(r.Client)) {
+		return bad("no client is called %.40q; leave --client out, or see `sallyport keys create --help`", r.Client)
 	}
 	if len(r.Roles) == 0 {
 		r.Roles = []string{record.RoleAgent}

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"fmt"
 
 	"sallyport/internal/egress"
 	"sallyport/internal/fault"
@@ -67,7 +68,7 @@ func (a *App) moderationService() (moderation.Moderator, error) {
 	if m.KeyEnv != "" {
 		key, _ := a.Env.Lookup(m.KeyEnv)
 		if key == "" {
-			return nil, fault.New("app.moderation", fault.Config, "moderation needs a key and %s is not set; set it in the environment or in .env", m.KeyEnv)
+			return nil, &fault.Error{Op: "app.moderation", Kind: fault.Config, Err: ErrUnset, Public: fmt.Sprintf("moderation needs a key and %s is not set; set it in the environment or in .env", m.KeyEnv)}
 		}
 		ep.Key = func() string { return key }
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"sallyport/internal/auth"
+	"sallyport/internal/config"
 	"sallyport/internal/fault"
 	"sallyport/internal/llmproxy"
 	"sallyport/internal/llmproxy/ingest"
@@ -26,6 +27,7 @@ import (
 // ProxyOptions say how the model proxy is served.
 type ProxyOptions struct {
 	Listen string            // host:port; "" means proxy.listen
+	Cut    <-chan struct{}   // while it ends: the operator waits for no open call; nil waits
 	Out    io.Writer         // what people read
 	Ready  func(addr string) // hears the address that is listened on; may be nil
 }
@@ -35,6 +37,7 @@ const (
 	idleTimeout = 2 * time.Minute  // between two requests of a connection
 	maxHead     = 64 << 10         // bytes of a request's head
 	closeWait   = 30 * time.Second // for open calls when the proxy ends
+	closeQuiet  = time.Second      // of which nothing is said for the first
 )
 
 // rulesInForce is a policy that can be replaced while it decides: keys come and
@@ -93,16 +96,30 @@ func (a *App) Proxy(ctx context.Context, o ProxyOptions) (err error) {
 	case err = <-failed:
 	case <-ctx.Done():
 	}
-	return errors.Join(err, s.close(srv), because(ctx, nil))
+	return errors.Join(err, s.close(srv, o.Cut), because(ctx, nil))
 }
 
 // close lets the listener end while what is under way does.
-func (s *served) close(srv *http.Server) error {
+func (s *served) close(srv *http.Server, cut <-chan struct{}) error {
 	quick, done := context.WithTimeout(context.Background(), closeWait)
 	defer done()
+	go func() {
+		select {
+		case <-cut:
+			done()
+		case <-quick.Done():
+		}
+	}()
+	told := time.AfterFunc(closeQuiet, func() {
+		fmt.Fprintf(s.out, "sallyport: calls are still open; they have %.0f s to end, or Ctrl-C once more cuts them now\n", closeWait.Seconds())
+	})
+	defer told.Stop()
 	shut := make(chan error, 1)
 	go func() { shut <- srv.Shutdown(quick) }()
-	err := s.engine.closeModels()
+	err := s.engine.closeModels(quick)
+	if fault.Is(err, fault.Canceled) {
+		fmt.Fprintln(s.out, "sallyport: open calls were cut; their clients were told, and `sallyport events --type LLM_call_error` shows which")
+	}
 	if e := <-shut; e != nil {
 		err = errors.Join(err, srv.Close())
 	}
@@ -114,19 +131,18 @@ func (s *served) listen(ctx context.Context, o ProxyOptions) (net.Listener, erro
 	addr := cfg.Listen
 	if o.Listen != "" {
 		addr = o.Listen
+		if _, port, err := net.SplitHostPort(addr); err != nil || !config.ValidPort(port) {
+			return nil, fault.New("app.proxy", fault.Usage, "--listen %q is not host:port; write it as 127.0.0.1:4117", addr)
+		}
 		with := *s.app.Config
 		with.Proxy.Listen = addr
 		if err := errors.Join(with.Problems(false)...); err != nil {
 			return nil, err
 		}
 	}
-	var secure *tls.Config
-	if cfg.TLS != nil {
-		cert, err := tls.LoadX509KeyPair(cfg.TLS.Cert, cfg.TLS.Key)
-		if err != nil {
-			return nil, &fault.Error{Op: "app.proxy", Kind: fault.Config, Err: err, Public: "proxy.tls: certificate and key cannot be read as a pair; check both files"}
-		}
-		secure = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}
+	secure, err := s.app.proxyTLS()
+	if err != nil {
+		return nil, err
 	}
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
@@ -260,6 +276,9 @@ func (s *served) announce(ctx context.Context, addr string) {
 	fmt.Fprintf(s.out, "sallyport: model proxy on %s\n  ANTHROPIC_BASE_URL=%s  OPENAI_BASE_URL=%s/v1  GOOGLE_GEMINI_BASE_URL=%s\n", base, base, base, base)
 	if keys, err := s.engine.store.Keys(ctx); err == nil && len(keys) == 0 {
 		fmt.Fprintf(s.out, "  no client can call yet: `sallyport keys create NAME` makes an API key\n")
+	}
+	for _, m := range s.app.keyless() {
+		fmt.Fprintf(s.out, "  %s cannot be called: %s is not set; set it in the environment or in .env and start again\n", m[0], m[1])
 	}
 }
 

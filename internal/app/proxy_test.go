@@ -13,9 +13,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"sallyport/internal/fault"
 	"sallyport/internal/record"
 	"sallyport/internal/store"
 	"sallyport/test/fakes/modelserver"
@@ -30,17 +32,24 @@ type office struct {
 	token string
 	key   KeyInfo
 	end   func() error
+	cut   chan struct{} // closed: open calls are not waited for
 }
 
 const providerKey = "sk-provider-0123456789abcdef"
 
 func newOffice(t *testing.T, settings string, replies ...modelserver.Reply) *office {
 	t.Helper()
+	return newOfficeTo(t, settings, io.Discard, replies...)
+}
+
+// newOfficeTo is newOffice with what its proxy says written to said.
+func newOfficeTo(t *testing.T, settings string, said io.Writer, replies ...modelserver.Reply) *office {
+	t.Helper()
 	home := filepath.Join(t.TempDir(), "state")
 	if err := os.MkdirAll(home, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	o := &office{t: t, model: modelserver.NewScript(t, modelserver.Script{Replies: replies, Loop: true, Key: providerKey})}
+	o := &office{t: t, cut: make(chan struct{}), model: modelserver.NewScript(t, modelserver.Script{Replies: replies, Loop: true, Key: providerKey})}
 	conf := fmt.Sprintf("proxy:\n  listen: 127.0.0.1:0\n  approval_wait_seconds: 0\n  upstreams:\n    openai: {base_url: %q, key_env: UP_KEY}\n    anthropic: {base_url: %q, key_env: UP_KEY}\n%s", o.model.URL, o.model.URL, settings)
 	if err := os.WriteFile(filepath.Join(home, "sallyport.yaml"), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
@@ -56,7 +65,7 @@ func newOffice(t *testing.T, settings string, replies ...modelserver.Reply) *off
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, done := make(chan string, 1), make(chan error, 1)
 	go func() {
-		done <- o.app.Proxy(ctx, ProxyOptions{Out: io.Discard, Ready: func(addr string) { ready <- addr }})
+		done <- o.app.Proxy(ctx, ProxyOptions{Out: said, Cut: o.cut, Ready: func(addr string) { ready <- addr }})
 	}()
 	select {
 	case addr := <-ready:
@@ -269,4 +278,61 @@ func TestProxyRoles(t *testing.T) {
 			t.Errorf("metrics: %d %s", resp.StatusCode, b)
 		}
 	}
+}
+
+// A proxy that ends in the middle of a stream gives the client an error that it
+// can read, records what was in flight, and says so.
+func TestProxyEndsInAStream(t *testing.T) {
+	var said safeBuffer
+	o := newOfficeTo(t, "", &said, modelserver.Reply{Text: strings.Repeat("one two three ", 50), Pace: modelserver.Duration(20 * time.Millisecond), Chunk: 64})
+	status, err := o.app.Status(t.Context())
+	if err != nil || len(status.Runs) != 1 || !status.Runs[0].Proxy {
+		t.Errorf("runs %+v, %v", status.Runs, err)
+	}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, o.base+"/v1/chat/completions", strings.NewReader(`{"model":"gpt-4o","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"go on"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+o.token)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.ReadFull(resp.Body, make([]byte, 10)); err != nil {
+		t.Fatal(err)
+	}
+	close(o.cut)
+	if err := o.end(); !fault.Is(err, fault.Canceled) {
+		t.Errorf("the end: %v", err)
+	}
+	o.end = func() error { return nil }
+	rest, err := io.ReadAll(resp.Body)
+	if err != nil || !bytes.Contains(rest, []byte("the proxy is ending; send the request again")) || !bytes.HasSuffix(rest, []byte("data: [DONE]\n\n")) {
+		t.Errorf("%v %s", err, rest)
+	}
+	if got := o.types(); !slices.Contains(got, "LLM_call_error") {
+		t.Errorf("events %v", got)
+	}
+	if !strings.Contains(said.String(), "open calls were cut") || !strings.Contains(said.String(), "gemini cannot be called: GOOGLE_API_KEY is not set") {
+		t.Errorf("said %s", said.String())
+	}
+}
+
+// safeBuffer is written by a proxy and read by its test.
+type safeBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
 }

@@ -32,6 +32,7 @@ type RunState struct {
 	ID     int64     `json:"id"`
 	PID    int       `json:"pid"`
 	Agents []string  `json:"agents"`
+	Proxy  bool      `json:"proxy"` // it is `sallyport proxy`, which runs no agent of its own
 	Begun  time.Time `json:"begun"`
 }
 
@@ -84,5 +85,5 @@ func (a *App) Status(ctx context.Context) (Status, error) {
 }
 
 func runOf(r store.RunInfo) RunState {
-	return RunState{ID: r.ID, PID: r.PID, Agents: append([]string{}, r.Agents...), Begun: r.Begun}
+	return RunState{ID: r.ID, PID: r.PID, Agents: append([]string{}, r.Agents...), Proxy: len(r.Agents) == 0, Begun: r.Begun}
 }

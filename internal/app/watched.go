@@ -99,12 +99,12 @@ func modelSinksOf(cfg *config.Config, p config.Profile) []policy.Sink {
 	return slices.Collect(maps.Values(out))
 }
 
-// closeModels settles what the model proxy of this run still holds.
-func (e *engine) closeModels() error {
+// closeModels settles what the model proxy of this run still holds; calls that
+// are open when ctx ends are cut, which is an error of kind fault.Canceled.
+func (e *engine) closeModels(ctx context.Context) error {
 	if e.watched == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
-	defer cancel()
-	return fault.Wrap("app.models", fault.Internal, e.watched.proxy.Close(ctx))
+	err := e.watched.proxy.Close(ctx)
+	return fault.Wrap("app.models", fault.KindOf(err), err)
 }

@@ -63,6 +63,14 @@ func (k configCheckCmd) Run(c *call) error {
 	}
 	res := checkResult{OK: true, Config: a.Config.Path, Agents: []checkAgent{}, Notices: append([]string{}, a.Notices...)}
 	errs := a.Config.Problems(k.Production)
+	for _, err := range a.MonitorProblems() {
+		if errors.Is(err, app.ErrUnset) {
+			msg, _ := explain(err)
+			res.Notices = append(res.Notices, msg)
+			continue
+		}
+		errs = append(errs, err)
+	}
 	for _, f := range k.Files {
 		agents, bad := config.LoadAgents(f, *a.Env)
 		errs = append(errs, bad...)

@@ -183,7 +183,10 @@ func what(f facts) string {
 	case "exec":
 		return "$ " + oneLine(args.text("script"))
 	case "model.call":
-		return fmt.Sprintf("%s, %s messages", f.text("target"), args.text("messages_count"))
+		if n := args.text("messages_count"); n != "" {
+			return fmt.Sprintf("%s, %s messages", f.text("target"), n)
+		}
+		return f.text("target")
 	}
 	return strings.TrimSpace(f.text("kind") + " " + f.text("target"))
 }

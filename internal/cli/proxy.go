@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"context"
 	"errors"
+	"os"
+	"os/signal"
 
 	"sallyport/internal/app"
 )
@@ -30,6 +33,17 @@ func (p proxyCmd) Run(c *call) error {
 	if err != nil {
 		return err
 	}
-	err = a.Proxy(c.ctx, app.ProxyOptions{Listen: p.Listen, Out: c.err})
+	err = a.Proxy(c.ctx, app.ProxyOptions{Listen: p.Listen, Out: c.err, Cut: pressed(c.ctx)})
 	return errors.Join(err, a.Close())
+}
+
+// pressed is closed by the first Ctrl-C after ctx ended.
+func pressed(ctx context.Context) <-chan struct{} {
+	out, press := make(chan struct{}), make(chan os.Signal, 1)
+	context.AfterFunc(ctx, func() {
+		signal.Notify(press, os.Interrupt)
+		<-press
+		close(out)
+	})
+	return out
 }

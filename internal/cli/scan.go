@@ -26,7 +26,8 @@ func (scanCmd) Help() string {
 	return `Reads a text as an agent would meet it and shows secrets, personal identifiers,
 orders to an agent, characters nobody sees, terminal escapes and addresses that
 carry data, also where they are encoded. What was not read within the budget is
-named and counts as a failure. Nothing else uses these rules in this release.
+named and counts as a failure. What passes the gate in run, guard and proxy is read
+by the same rules; there the configuration says what a finding leads to.
 Ends with 10 at --fail-severity or above, with 0 below. Examples:
   sallyport scan README.md
   git diff | sallyport scan - --fail-severity critical

@@ -45,7 +45,11 @@ func (c *call) status(s app.Status) {
 		c.printf("running   nothing\n")
 	}
 	for _, r := range s.Runs {
-		c.printf("running   %s  pid %d  for %s\n", c.paint.bold(visible(strings.Join(r.Agents, ", "))), r.PID, duration(time.Since(r.Begun)))
+		who := strings.Join(r.Agents, ", ")
+		if r.Proxy {
+			who = "model proxy"
+		}
+		c.printf("running   %s  pid %d  for %s\n", c.paint.bold(visible(who)), r.PID, duration(time.Since(r.Begun)))
 	}
 	for _, x := range s.Stops {
 		who := x.Agent

@@ -71,6 +71,19 @@ func TestDefaultFileComments(t *testing.T) {
 	}
 }
 
+func TestProxyExample(t *testing.T) {
+	cfg, err := Load(filepath.Join("..", "..", "examples", "proxy.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := cfg.Problems(false); len(got) > 0 {
+		t.Error(got)
+	}
+	if cfg.Security.DangerousAction != "block" || !slices.Contains(cfg.Security.DangerousKeywords, "TRANSFER ALL FUNDS") || !cfg.DataMasking.Enabled || len(cfg.Alerts.Rules) != 1 {
+		t.Errorf("got %+v", cfg)
+	}
+}
+
 func TestExamples(t *testing.T) {
 	dir := filepath.Join("..", "..", "examples")
 	path, ok, err := Find(Lookup{AgentFile: filepath.Join(dir, "nightwatch.yaml"), StateDir: t.TempDir()})

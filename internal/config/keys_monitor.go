@@ -157,12 +157,18 @@ func canary(n *node) (problem, remedy string) {
 func hostPortText(n *node) (problem, remedy string) {
 	host, port, err := net.SplitHostPort(n.text)
 	if err != nil || host == "" {
-		return "is not host:port", "write it as 127.0.0.1:4117"
+		return "is not host:port", "write it as host:port, such as 127.0.0.1:4117"
 	}
-	if p, err := strconv.ParseUint(port, 10, 16); err != nil || p == 0 && port != "0" {
-		return "has no port from 0 to 65535", "write it as 127.0.0.1:4117"
+	if !ValidPort(port) {
+		return "has no port from 0 to 65535", "write it as host:port, such as 127.0.0.1:4117"
 	}
 	return "", ""
+}
+
+// ValidPort tells whether a text is a TCP port's number, or 0 for any.
+func ValidPort(text string) bool {
+	p, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && (p != 0 || text == "0")
 }
 
 func durationText(n *node) (problem, remedy string) {

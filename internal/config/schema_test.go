@@ -83,7 +83,7 @@ func TestSchemaAgreesWithReader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files = append(files, filepath.Join("..", "..", "examples", "sallyport.yaml"))
+	files = append(files, filepath.Join("..", "..", "examples", "sallyport.yaml"), filepath.Join("..", "..", "examples", "proxy.yaml"))
 	for _, f := range files {
 		data, err := os.ReadFile(f)
 		if err != nil {

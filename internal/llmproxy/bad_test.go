@@ -262,7 +262,7 @@ func TestEndInMidStream(t *testing.T) {
 				t.Errorf("close: %v", err)
 			}
 			b, err := io.ReadAll(resp.Body)
-			if err != nil || !strings.Contains(string(b), "the proxy is ending") {
+			if err != nil || !strings.Contains(string(b), "the proxy is ending") || strings.Contains(string(b), "Do not repeat") {
 				t.Errorf("%v %s", err, b)
 			}
 			if end := w.ends(action.ModelCall, 0); len(end) != 1 || end[0].Status != record.Canceled {

@@ -188,7 +188,10 @@ func because(v screen.Verdict) string {
 			parts = append(parts, s)
 		}
 	}
-	return plain(strings.Join(parts, "; "), 512)
+	if len(parts) == 0 {
+		return ""
+	}
+	return plain("found by "+strings.Join(parts, "; "), 512)
 }
 
 // most is how many tokens all replies together may have; -1 = not said.

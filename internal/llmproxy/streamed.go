@@ -92,7 +92,7 @@ func (l *live) pump() *halt {
 			l.finish()
 			return &halt{outcome: outcomeCanceled, because: errGone.Error()}
 		case l.x.p.ctx.Err() != nil:
-			return l.stop(wire.Reason{Rule: "proxy.ending", Because: "the proxy is ending; send the request again"}, outcomeCanceled)
+			return l.stop(wire.Reason{Rule: "proxy.ending", Because: "the proxy is ending; send the request again", Again: true}, outcomeCanceled)
 		default:
 			l.x.p.cfg.Log.Warn("stream", "name", l.x.up.Name, "error", err)
 			l.finish() // the machine says that the reply was cut

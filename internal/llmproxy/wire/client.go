@@ -20,6 +20,11 @@ const (
 	SDK        Client = "sdk"
 )
 
+// Clients lists the clients that are known.
+func Clients() []Client {
+	return []Client{ClaudeCode, Codex, GeminiCLI, OpenCode, OpenClaw, NAISYS, SDK}
+}
+
 // agents are words of the User-Agent, in the order in which they are looked
 // for: agents name themselves beside the SDK that they use.
 var agents = []struct {

@@ -21,6 +21,7 @@ type Reason struct {
 	Rate       bool          // a rate limit: trying later is right
 	RetryAfter time.Duration // with Rate; below a second counts as one
 	Login      bool          // the caller did not prove who it is
+	Again      bool          // nothing speaks against it: Because says to send it again
 }
 
 // Line gives the reason as one line that a model and a person can act on. It
@@ -45,7 +46,7 @@ func (r Reason) Line(c Client) string {
 		b.WriteString(" A person can approve it as " + id + "; then try the same once more.")
 	case r.Rate:
 		b.WriteString(" Try again in " + strconv.Itoa(r.seconds()) + " s.")
-	case !r.Login:
+	case !r.Login && !r.Again:
 		b.WriteString(" Do not repeat it; choose another way or ask the user.")
 	}
 	return b.String()
