@@ -92,13 +92,9 @@ func TestQuestionsAreBounded(t *testing.T) {
 		reply.Calls[i].Args = fmt.Sprintf(`{"n":%d}`, i)
 	}
 	w := newWorld(t, func(w *world) { w.config.ApprovalWait = 10 * time.Millisecond }, reply)
-	start := time.Now()
 	got := w.do(forms[0], true, "ping")
 	if len(w.asks) > maxAsks || got.status != 200 || strings.Contains(got.body, `"careful"`) || len(w.of(action.ToolCall)) != 40 {
 		t.Errorf("%d asks, %d calls, %d", len(w.asks), len(w.of(action.ToolCall)), got.status)
-	}
-	if d := time.Since(start); d > 5*time.Second {
-		t.Errorf("it took %s", d)
 	}
 }
 
