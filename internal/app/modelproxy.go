@@ -24,6 +24,13 @@ import (
 // output, in tokens. Its real cost is settled whatever it is.
 const assumedOutput = 32_768
 
+// assumedHistory is what is reserved for a history that the provider keeps, in
+// tokens: the request does not say how long it is.
+const assumedHistory = 200_000
+
+// maxChoices is the most replies that a call is reserved for one by one.
+const maxChoices = 1 << 16
+
 // upstreams finds where models are served and what they cost.
 type upstreams struct {
 	cfg    *config.Config
@@ -171,11 +178,15 @@ func (u *upstreams) quote(a action.Action, key record.APIKey, known bool, total 
 		}
 		return res, fault.New("app.quote", fault.Budget, "the price of %s is unknown, so a spend limit could not hold; add it under models: with provider, model and price", a.Target)
 	}
-	out := intArg(a, "max_output")
-	if out <= 0 {
-		out = assumedOutput
+	out, choices := intArg(a, "max_output"), min(max(intArg(a, "choices"), 1), maxChoices)
+	if out <= 0 { // max_output is that of all choices
+		out = assumedOutput * choices
 	}
-	res.Micros = record.Micros(p.MaxCost(intArg(a, "input_bytes"), int(min(out, llm.MaxMaxTokens))))
+	in := intArg(a, "input_bytes")
+	if a.Args["history"] == true {
+		in += assumedHistory
+	}
+	res.Micros = record.Micros(p.MaxCost(in, int(min(out, llm.MaxMaxTokens*choices))))
 	return res, nil
 }
 

@@ -165,6 +165,7 @@ func (x *exchange) report(c wire.Call) stream.Verdict {
 func (x *exchange) results() *halt {
 	var strange []any
 	count := 0
+	var texts map[string][]int // by the call they answer
 	note := func(id, name, what string) {
 		if count++; len(strange) < maxStrange {
 			strange = append(strange, map[string]any{"call_id": plain(id, 128), "name": plain(name, 128), "what": what})
@@ -175,7 +176,15 @@ func (x *exchange) results() *halt {
 		if !known {
 			note(r.CallID, r.Name, "result")
 		}
-		x.came(ps, r)
+		if len(ps) > 0 && texts == nil {
+			texts = map[string][]int{}
+			for i, t := range x.q.Texts {
+				if t.CallID != "" {
+					texts[t.CallID] = append(texts[t.CallID], i)
+				}
+			}
+		}
+		x.came(ps, texts[r.CallID])
 	}
 	for _, c := range x.q.Calls {
 		if c.ID == "" || c.Type == typeServer {
@@ -197,21 +206,20 @@ func (x *exchange) results() *halt {
 // maxStrange bounds how many unjudged results one event names.
 const maxStrange = 16
 
-// came settles permits with what is known of their result.
-func (x *exchange) came(ps []*gate.Permit, r wire.Result) {
+// came settles permits with what is known of their result, which consists of
+// the given texts.
+func (x *exchange) came(ps []*gate.Permit, texts []int) {
 	if len(ps) == 0 {
 		return
 	}
 	data := map[string]any{}
-	h, size, found := sha256.New(), 0, false
-	for i, t := range x.q.Texts {
-		if t.CallID == r.CallID && r.CallID != "" {
-			b := x.q.Text(x.view, i, nil)
-			h.Write(b)
-			size, found = size+len(b), true
-		}
+	h, size := sha256.New(), 0
+	for _, i := range texts {
+		b := x.q.Text(x.view, i, nil)
+		h.Write(b)
+		size += len(b)
 	}
-	if found {
+	if len(texts) > 0 {
 		data["result_bytes"], data["digest"] = int64(size), hex.EncodeToString(h.Sum(nil))
 	}
 	for _, p := range ps {

@@ -52,6 +52,7 @@ type exchange struct {
 	patience   *patience
 	lastReason wire.Reason // of the last call or text that was denied
 	keys       secret
+	history    bool  // the provider keeps some of it
 	background bool  // the reply is fetched later
 	later      int64 // tokens that it may have then
 	out        *outcome
@@ -210,6 +211,13 @@ func (x *exchange) parse() *halt {
 	x.q, x.model, x.size = q, q.Model, int64(len(x.view))
 	if x.who.Client == "" {
 		x.client = q.Refine(x.client)
+	}
+	if x.history = x.remote(); x.history || x.route.ID != "" {
+		for _, id := range []string{q.PreviousID, x.route.ID} {
+			if id != "" && x.p.owners.foreign(id, x.who.account()) {
+				return refuse(http.StatusNotFound, "reply.foreign", "this stored reply was made for another key or run; use the one that asked for it")
+			}
+		}
 	}
 	if !x.own {
 		if x.up, err = x.p.cfg.Upstream(x.route.API, x.model); err != nil {

@@ -45,7 +45,7 @@ func (x *exchange) screen() *halt {
 	in.scope = j.scope(x.p.cfg.Screen.Digest(), x.p.cfg.PolicySet(), x.who)
 	in.keys = make([]part, len(q.Segments))
 	for i, s := range q.Segments {
-		in.keys[i] = j.key(in.scope, s.Span.Of(x.view))
+		in.keys[i] = j.key(in.scope, x.route, s.Kind, s.Span.Of(x.view))
 	}
 	old, known := j.find(in.keys)
 	for _, v := range old {
@@ -58,18 +58,22 @@ func (x *exchange) screen() *halt {
 		return x.unavailable(fault.PublicText(err))
 	}
 	for i, v := range news {
-		if i < len(known) {
-			if known[i] {
-				continue
-			}
-			j.keep(in.keys[i], v)
+		if i == len(known) || !known[i] {
+			add(&in.fresh, v)
 		}
-		add(&in.fresh, v)
 	}
 	add(&in.verdict, in.fresh)
 	x.out.verdict = screen.Verdict{Alert: in.fresh.Alert, Findings: in.fresh.Findings}
 	x.p.observed(in.fresh)
-	return x.warn()
+	if h := x.warn(); h != nil {
+		return h
+	}
+	for i, k := range in.keys { // once the warning is written: else it is given again
+		if !known[i] {
+			j.keep(k, news[i])
+		}
+	}
+	return nil
 }
 
 // news scans what is new. Its last verdict is of texts that are in no segment.
@@ -214,7 +218,7 @@ func (x *exchange) args() map[string]any {
 	content := x.digest()
 	return map[string]any{
 		"api": x.route.API.String(), "op": x.route.Op.String(), "model": x.model, "stream": x.q.Stream,
-		"max_output": x.most(), "input_bytes": x.size, "content": hex.EncodeToString(content[:]),
+		"max_output": x.most(), "choices": x.q.Choices, "history": x.history, "input_bytes": x.size, "content": hex.EncodeToString(content[:]),
 		"tools": int64(len(x.q.Tools)), "client": string(x.client), "key": x.who.Key, "last_message": x.last(),
 		"screen": items(x.in.verdict), "screen_because": because(x.in.verdict),
 	}

@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"sallyport/internal/label"
+	"sallyport/internal/llmproxy/wire"
 	"sallyport/internal/scan/screen"
 )
 
@@ -30,10 +31,15 @@ type judged struct {
 	labels *recent[string, label.Label]
 }
 
-// part identifies a segment under everything its verdict depends on.
+// part identifies a segment under everything its verdict depends on: which of
+// its strings are read, and as whose, follows from the API and from what the
+// segment is for.
 type part struct {
 	scope, bytes sum
 	size         int
+	api          wire.API
+	op           wire.Op
+	kind         wire.SegmentKind
 }
 
 func newJudged(most int) *judged {
@@ -52,7 +58,9 @@ func (j *judged) scope(rules, policySet string, who Caller) sum {
 	return j.hash.text(rules + "\x00" + policySet + "\x00" + who.Key + "\x00" + who.contextOf() + "\x00" + known)
 }
 
-func (j *judged) key(scope sum, b []byte) part { return part{scope, j.hash.bytes(b), len(b)} }
+func (j *judged) key(scope sum, r wire.Route, k wire.SegmentKind, b []byte) part {
+	return part{scope, j.hash.bytes(b), len(b), r.API, r.Op, k}
+}
 
 // find gives what is known of segments; known[i] tells whether it is.
 func (j *judged) find(keys []part) (verdicts []*screen.Verdict, known []bool) {

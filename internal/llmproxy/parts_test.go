@@ -16,6 +16,7 @@ import (
 
 	"sallyport/internal/gate"
 	"sallyport/internal/label"
+	"sallyport/internal/llmproxy/wire"
 	"sallyport/internal/scan/screen"
 )
 
@@ -293,13 +294,17 @@ func TestSourceHoldsBack(t *testing.T) {
 func TestJudgedKeys(t *testing.T) {
 	j := newJudged(100)
 	who := Caller{Agent: "a", Session: "s", Context: "c", Key: "k"}
-	seg := []byte("some text")
-	base := j.key(j.scope("rules", "set", who), seg)
+	seg, chat := []byte("some text"), wire.Route{API: wire.Chat}
+	key := func(scope sum, b []byte) part { return j.key(scope, chat, wire.Item, b) }
+	base := key(j.scope("rules", "set", who), seg)
 	others := map[string]part{
-		"rules": j.key(j.scope("rules2", "set", who), seg), "set": j.key(j.scope("rules", "set2", who), seg),
-		"key":     j.key(j.scope("rules", "set", Caller{Agent: "a", Session: "s", Context: "c", Key: "k2"}), seg),
-		"context": j.key(j.scope("rules", "set", Caller{Agent: "a", Session: "s", Context: "c2", Key: "k"}), seg),
-		"bytes":   j.key(j.scope("rules", "set", who), []byte("some texs")),
+		"rules": key(j.scope("rules2", "set", who), seg), "set": key(j.scope("rules", "set2", who), seg),
+		"key":     key(j.scope("rules", "set", Caller{Agent: "a", Session: "s", Context: "c", Key: "k2"}), seg),
+		"context": key(j.scope("rules", "set", Caller{Agent: "a", Session: "s", Context: "c2", Key: "k"}), seg),
+		"bytes":   key(j.scope("rules", "set", who), []byte("some texs")),
+		"API":     j.key(base.scope, wire.Route{API: wire.Responses}, wire.Item, seg),
+		"op":      j.key(base.scope, wire.Route{API: wire.Chat, Op: wire.Embed}, wire.Item, seg),
+		"kind":    j.key(base.scope, chat, wire.Head, seg),
 	}
 	ask := screen.Verdict{Action: screen.Ask, Alert: "suspicious", Hits: []screen.Hit{{Source: "s", Action: screen.Ask}, {Action: screen.Log}}}
 	j.keep(base, ask)
@@ -314,7 +319,7 @@ func TestJudgedKeys(t *testing.T) {
 	}
 	// The first label that is known does not forget what was judged before it.
 	j.labelled("rules", "set", who, label.Bottom, []part{base})
-	under := j.key(j.scope("rules", "set", who), seg)
+	under := key(j.scope("rules", "set", who), seg)
 	if v, ok := find(under); under == base || !ok || v == nil {
 		t.Errorf("the label is no part of the key, or what was judged is forgotten: %v %v", v, ok)
 	}
@@ -323,7 +328,7 @@ func TestJudgedKeys(t *testing.T) {
 		t.Error("what was permitted is asked again")
 	}
 	j.labelled("rules", "set", who, label.Unlabelled, []part{under})
-	if _, ok := find(j.key(j.scope("rules", "set", who), seg)); ok {
+	if _, ok := find(key(j.scope("rules", "set", who), seg)); ok {
 		t.Error("an answer given under a lower label holds for a higher one")
 	}
 	j.keep(base, screen.Verdict{Action: screen.Block, Hits: []screen.Hit{{Action: screen.Block}}})

@@ -120,7 +120,8 @@ type Proxy struct {
 	judged *judged
 	handed *handed
 	limits *limits
-	paid   *seen
+	paid   *bills
+	owners *owners
 	queue  *queue
 	room   *room
 	quiet  *pace // how many refusals are written down
@@ -139,7 +140,7 @@ func New(c Config) (*Proxy, error) {
 	}
 	c.bounds()
 	p := &Proxy{
-		cfg: c, judged: newJudged(maxJudged), limits: newLimits(), paid: newSeen(maxPaid),
+		cfg: c, judged: newJudged(maxJudged), limits: newLimits(), paid: newBills(maxPaid), owners: newOwners(maxPaid),
 		queue: newQueue(), room: newRoom(c.MaxMemory), quiet: newPace(),
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())

@@ -4,6 +4,8 @@ import (
 	"container/list"
 	"hash/maphash"
 	"sync"
+
+	"sallyport/internal/record"
 )
 
 // sum identifies bytes within this process: 128 bits under two keys that nobody
@@ -80,25 +82,90 @@ func (r *recent[K, V]) drop(k K) {
 	}
 }
 
-// seen remembers texts, the last ones, by their sums.
-type seen struct {
+// paid is what a reply was billed at.
+type paid struct {
+	target string
+	cost   record.Micros
+	times  int
+}
+
+// maxRepeats is how often a client may repeat a request for nothing: there are
+// upstreams that give every reply the same id.
+const maxRepeats = 3
+
+// bills remembers what replies were billed at, the last ones.
+type bills struct {
 	hash hasher
 	mu   sync.Mutex
-	had  *recent[sum, struct{}]
+	had  *recent[sum, paid]
 }
 
-func newSeen(most int) *seen {
-	return &seen{hash: newHasher(), had: newRecent[sum, struct{}](most)}
+func newBills(most int) *bills { return &bills{hash: newHasher(), had: newRecent[sum, paid](most)} }
+
+func (b *bills) put(id string, p paid) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.had.put(b.hash.text(id), p)
 }
 
-// add remembers s and tells whether it was known already.
-func (s *seen) add(text string) bool {
-	k := s.hash.text(text)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.had.get(k); ok {
-		return true
+// repeated tells that a reply at that price was billed before, at most maxRepeats
+// times.
+func (b *bills) repeated(id string, cost record.Micros) bool {
+	k := b.hash.text(id)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p, ok := b.had.get(k)
+	if !ok {
+		b.had.put(k, paid{cost: cost})
+		return false
 	}
-	s.had.put(k, struct{}{})
-	return false
+	p.times++
+	b.had.put(k, p)
+	return cost <= p.cost && p.times <= maxRepeats
+}
+
+// rest bills a reply at its price, of what was billed before only what is
+// missing; known tells that nothing is. The first target counts: a request that
+// only fetches a reply names none.
+func (b *bills) rest(id, target string, price func(target string) record.Micros) (due record.Micros, known bool) {
+	k := b.hash.text(id)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p, ok := b.had.get(k)
+	if !ok {
+		p.target = target
+	}
+	if due = price(p.target) - p.cost; due <= 0 && ok {
+		return 0, true
+	}
+	p.cost += due
+	b.had.put(k, p)
+	return due, false
+}
+
+// owners remembers whose stored replies are, the last ones.
+type owners struct {
+	hash hasher
+	mu   sync.Mutex
+	of   *recent[sum, string]
+}
+
+func newOwners(most int) *owners { return &owners{hash: newHasher(), of: newRecent[sum, string](most)} }
+
+// put notes an owner; the first one stays, whatever ids an upstream repeats.
+func (o *owners) put(id, account string) {
+	k := o.hash.text(id)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if _, ok := o.of.get(k); !ok {
+		o.of.put(k, account)
+	}
+}
+
+// foreign tells that a reply is known to be somebody else's.
+func (o *owners) foreign(id, account string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	of, ok := o.of.get(o.hash.text(id))
+	return ok && of != account
 }

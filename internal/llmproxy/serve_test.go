@@ -101,7 +101,7 @@ func TestModelCall(t *testing.T) {
 			t.Errorf("action %+v", a)
 		}
 		want := map[string]any{
-			"api": f.api.String(), "op": "generate", "model": "m-1", "stream": stream, "tools": int64(0), "client": a.Args["client"], "key": "k",
+			"api": f.api.String(), "op": "generate", "model": "m-1", "stream": stream, "tools": int64(0), "choices": int64(1), "history": false, "client": a.Args["client"], "key": "k",
 			"last_message": "ping", "screen": []any{}, "screen_because": "", "input_bytes": int64(len(f.ask("ping", stream))),
 			"content": a.Args["content"], "max_output": map[bool]int64{true: 100, false: -1}[f.api == wire.Messages],
 		}

@@ -19,8 +19,16 @@ const bytesPerToken = 4
 const mostBytesPerToken = 64
 
 // backgroundOutput is what a reply that is fetched later is taken to have if the
-// request sets no bound.
-const backgroundOutput = 4096
+// request sets no bound. What it has beyond is billed when it is fetched; who
+// never fetches it has paid for this much.
+const backgroundOutput = 32 << 10
+
+// remoteInput is the tokens that a history is taken to have which the provider
+// keeps: its size is known only from the reply.
+const remoteInput = 200_000
+
+// remote tells that the model reads more than the request holds.
+func (x *exchange) remote() bool { return x.q != nil && (x.q.PreviousID != "" || x.q.Cached != "") }
 
 func estimate(size int64) int64 { return (size + bytesPerToken - 1) / bytesPerToken }
 
@@ -39,7 +47,9 @@ func (x *exchange) bill() (u wire.Usage, counted bool) {
 		return wire.Usage{}, true // still in work, or deleted: nothing new
 	}
 	if !u.Known {
-		u.Input, u.CacheRead, u.CacheWrite = x.guess, 0, 0
+		if u.Input, u.CacheRead, u.CacheWrite = x.guess, 0, 0; x.history {
+			u.Input += remoteInput
+		}
 	}
 	u.Output = max(u.Output, estimate(o.output))
 	if x.background {
@@ -56,10 +66,9 @@ func (x *exchange) settle(h *halt) {
 		return
 	}
 	u, counted := x.bill()
-	again := x.paid(u)
-	var cost record.Micros
-	if !again {
-		cost, _ = p.cfg.Cost(x.target, u)
+	cost, again := x.cost(u)
+	if o.replyID != "" && x.route.Op != wire.Retrieve {
+		p.owners.put(o.replyID, x.who.account())
 	}
 	p.limits.used(x.who, u.Input+u.CacheRead+u.CacheWrite+u.Output-x.guess)
 	res := record.Result{Cost: cost, Findings: o.verdict.Findings, Data: x.data(h, u, counted, again)}
@@ -87,21 +96,30 @@ func (x *exchange) settle(h *halt) {
 	p.cfg.Observe.Tokens(x.route.API, x.model, x.who.Agent, u)
 }
 
-// paid tells that a reply was settled before: the client repeated its request
+// cost gives what the exchange adds to what was spent. It is nothing, and again
+// is true, for a reply that was settled before: the client repeated its request
 // and the upstream gave the same reply, or the client fetches what was billed
-// when it was ordered.
-func (x *exchange) paid(u wire.Usage) bool {
+// when it was ordered. Of a fetched reply that turns out dearer than it was
+// billed, the rest is due.
+func (x *exchange) cost(u wire.Usage) (cost record.Micros, again bool) {
+	price := func(target string) record.Micros {
+		c, _ := x.p.cfg.Cost(target, u)
+		return c
+	}
 	if x.out.replyID == "" || !u.Known && !x.background {
-		return false
+		return price(x.target), false
 	}
 	id := x.who.account() + "\x00" + x.out.replyID
-	content := x.digest()
-	same := id + "\x00" + hex.EncodeToString(content[:])
 	if x.route.Op == wire.Retrieve {
-		return x.p.paid.add(id)
+		return x.p.paid.rest(id, x.target, price)
 	}
-	x.p.paid.add(id)
-	return x.p.paid.add(same) && x.repeats
+	content := x.digest()
+	cost = price(x.target)
+	if x.p.paid.repeated(id+"\x00"+hex.EncodeToString(content[:]), cost) && x.repeats {
+		return 0, true
+	}
+	x.p.paid.put(id, paid{target: x.target, cost: cost})
+	return cost, false
 }
 
 func (x *exchange) data(h *halt, u wire.Usage, counted, again bool) map[string]any {

@@ -372,7 +372,7 @@ func (m *Machine) event(e event) error {
 
 // isEnd tells whether e is Chat's end mark.
 func (m *Machine) isEnd(e *event) bool {
-	return m.o.API == wire.Chat && e.data && strings.TrimSpace(string(e.raw[e.d0:min(e.d1, e.d0+16)])) == "[DONE]"
+	return m.o.API == wire.Chat && e.data && e.d1-e.d0 <= 16 && strings.TrimSpace(string(e.raw[e.d0:e.d1])) == "[DONE]"
 }
 
 // place passes e on or puts it behind what is held.

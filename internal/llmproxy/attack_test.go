@@ -1,0 +1,157 @@
+package llmproxy
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"sallyport/internal/action"
+	"sallyport/internal/fault"
+	"sallyport/internal/record"
+	"sallyport/internal/scan/screen"
+	"sallyport/test/fakes/modelserver"
+)
+
+// hostile is a world whose upstream answers by method and path, whatever the
+// request says.
+func hostile(t *testing.T, change func(*world), answer func(r *http.Request) string) *world {
+	t.Helper()
+	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(rw, answer(r))
+	}))
+	t.Cleanup(srv.Close)
+	w := &world{book: &book{approved: map[action.Digest]bool{}}, t: t}
+	w.start(change, srv.URL)
+	return w
+}
+
+// TestModerationFollowsTheRole: bytes that were read as instructions are judged
+// again where they are a user's words, and where another API reads them.
+func TestModerationFollowsTheRole(t *testing.T) {
+	reply := modelserver.Reply{Text: "a"}
+	w := newWorld(t, func(w *world) {
+		w.config.Moderate = func(_ context.Context, texts []string) (screen.Verdict, error) {
+			if strings.Contains(strings.Join(texts, " "), "violent") {
+				return screen.Verdict{Action: screen.Block, Alert: "dangerous", Hits: []screen.Hit{{Source: screen.SourceModeration, Action: screen.Block, Rule: "violence"}}}, nil
+			}
+			return screen.Verdict{Alert: "none"}, nil
+		}
+	}, reply, reply, reply, reply)
+	const item = `{"type":"function_call_output","role":"assistant","call_id":"c","output":"violent things"}`
+	for i, step := range []struct {
+		path, body string
+		want       int
+	}{
+		{"/v1/responses", `{"model":"m-1","instructions":"violent plan","input":"hi"}`, 200},
+		{"/v1/responses", `{"model":"m-1","instructions":"be nice","input":"violent plan"}`, 400},
+		{"/v1/chat/completions", `{"model":"m-1","messages":[` + item + `]}`, 200},
+		{"/v1/responses", `{"model":"m-1","input":[` + item + `]}`, 400},
+	} {
+		if got := w.send(http.MethodPost, step.path, step.body); got.status != step.want {
+			t.Errorf("step %d: %d, want %d", i, got.status, step.want)
+		}
+	}
+}
+
+// TestWarningIsNotLost: what could not be written down alerts when it is sent
+// again.
+func TestWarningIsNotLost(t *testing.T) {
+	w := newWorld(t, nil, modelserver.Reply{Text: "a"})
+	w.torn = fault.New("test", fault.Unavailable, "the disk is full")
+	if got := w.do(forms[0], false, "a peculiar thing"); got.status != 503 {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	w.mu.Lock()
+	w.torn = nil
+	w.mu.Unlock()
+	if got := w.do(forms[0], false, "a peculiar thing"); got.status != 200 || len(w.typed("LLM_call_start")) != 1 {
+		t.Errorf("%d %s, warnings %v", got.status, got.body, w.typed("LLM_call_start"))
+	}
+}
+
+// TestBackgroundIsPaid: what is fetched later costs what it turns out to cost,
+// once, however often it is fetched.
+func TestBackgroundIsPaid(t *testing.T) {
+	w := hostile(t, nil, func(r *http.Request) string {
+		if r.Method == http.MethodPost {
+			return `{"id":"resp_1","object":"response","status":"queued","model":"m-1","output":[]}`
+		}
+		return `{"id":"resp_1","object":"response","status":"completed","model":"m-1","output":[],"usage":{"input_tokens":1000,"output_tokens":100000,"total_tokens":101000}}`
+	})
+	w.send(http.MethodPost, "/v1/responses", `{"model":"m-1","background":true,"input":"think long"}`)
+	for range 3 {
+		w.send(http.MethodGet, "/v1/responses/resp_1", "")
+	}
+	w.settle()
+	var sum record.Micros
+	for n := range 4 {
+		sum += w.ends(action.ModelCall, n)[0].Result.Cost
+	}
+	if sum != 1_001_000 {
+		t.Errorf("cost %d, want 1001000", sum)
+	}
+}
+
+// TestRepeatsForNothing are bounded: an upstream may give every reply the same id.
+func TestRepeatsForNothing(t *testing.T) {
+	reply := modelserver.Reply{Text: "x", Usage: usage, Number: 5}
+	w := newWorld(t, nil, reply, reply, reply, reply, reply, reply, reply, reply)
+	for range 8 {
+		w.do(forms[0], false, "ping", "X-Stainless-Retry-Count", "1")
+	}
+	w.settle()
+	free := 0
+	for n := range 8 {
+		if w.ends(action.ModelCall, n)[0].Result.Cost == 0 {
+			free++
+		}
+	}
+	if free != maxRepeats {
+		t.Errorf("%d of 8 replies cost nothing, want %d", free, maxRepeats)
+	}
+}
+
+// TestStoredRepliesOfOthers are neither read nor continued nor deleted.
+func TestStoredRepliesOfOthers(t *testing.T) {
+	asked := 0
+	w := hostile(t, nil, func(*http.Request) string {
+		asked++
+		return `{"id":"resp_secret","object":"response","status":"completed","model":"m-1","output":[],"usage":{"input_tokens":1,"output_tokens":1,"total_tokens":2}}`
+	})
+	if got := w.send(http.MethodPost, "/v1/responses", `{"model":"m-1","input":"my secret"}`); got.status != 200 {
+		t.Fatal(got)
+	}
+	for _, try := range [][3]string{
+		{http.MethodGet, "/v1/responses/resp_secret", ""},
+		{http.MethodDelete, "/v1/responses/resp_secret", ""},
+		{http.MethodGet, "/v1/responses/resp_secret/input_items", ""},
+		{http.MethodPost, "/v1/responses", `{"model":"m-1","previous_response_id":"resp_secret","input":"repeat everything"}`},
+	} {
+		asked = 0
+		if got := w.send(try[0], try[1], try[2], "Authorization", "Bearer sp-good-other"); got.status != 404 || asked != 0 {
+			t.Errorf("%s %s: %d %s, upstream asked %d times", try[0], try[1], got.status, got.body, asked)
+		}
+		if got := w.send(try[0], try[1], try[2]); got.status != 200 {
+			t.Errorf("its owner, %s %s: %d %s", try[0], try[1], got.status, got.body)
+		}
+	}
+}
+
+// TestRemoteHistoryIsReserved: a history that the provider keeps is neither
+// short nor free.
+func TestRemoteHistoryIsReserved(t *testing.T) {
+	w := newWorld(t, nil, modelserver.Reply{Text: "some text", CutAfter: 60})
+	w.send(http.MethodPost, "/v1/responses", `{"model":"m-1","stream":true,"previous_response_id":"resp_0","input":"go on"}`)
+	w.settle()
+	in := w.of(action.ModelCall)
+	if len(in) != 1 || in[0].Action.Args["history"] != true {
+		t.Fatalf("intents %+v", in)
+	}
+	if cost := w.ends(action.ModelCall, 0)[0].Result.Cost; cost < remoteInput {
+		t.Errorf("a cut reply over a history of unknown length cost %d", cost)
+	}
+}
