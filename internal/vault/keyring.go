@@ -1,0 +1,94 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/zalando/go-keyring"
+
+	"sallyport/internal/fault"
+)
+
+const (
+	keyringLimit   = 30 * time.Second // the keyring's service may have to be started first
+	keyringService = "sallyport"
+)
+
+const opKeyring = "vault.keyring"
+
+// CreateRootInKeyring makes a root key and stores it in the keyring of the
+// desktop as service "sallyport", user entry. lookup reads the environment. An
+// existing entry is a fault.Conflict and stays as it is; a keyring that does not
+// answer is fault.Unavailable.
+func CreateRootInKeyring(ctx context.Context, entry string, lookup func(env string) (string, bool)) (Root, error) {
+	_, err := askKeyring(ctx, entry, lookup, func() (string, error) { return keyring.Get(keyringService, entry) })
+	if err == nil {
+		return Root{}, fault.New(opKeyring, fault.Conflict, "the keyring has an entry %q already, which is never overwritten; choose another name or remove it", entry)
+	}
+	if !fault.Is(err, fault.NotFound) {
+		return Root{}, err
+	}
+	r := NewRoot()
+	text := string(r.text()) // the keyring takes a string, which cannot be wiped
+	if _, err := askKeyring(ctx, entry, lookup, func() (string, error) { return "", keyring.Set(keyringService, entry, text) }); err != nil {
+		r.Wipe()
+		return Root{}, err
+	}
+	// Some keyrings accept and lose.
+	back, err := ReadRootFromKeyring(ctx, entry, lookup)
+	if err != nil {
+		r.Wipe()
+		return Root{}, err
+	}
+	back.Wipe()
+	return r, nil
+}
+
+// ReadRootFromKeyring reads a root key that CreateRootInKeyring stored; an entry
+// that does not exist is fault.NotFound.
+func ReadRootFromKeyring(ctx context.Context, entry string, lookup func(env string) (string, bool)) (Root, error) {
+	text, err := askKeyring(ctx, entry, lookup, func() (string, error) { return keyring.Get(keyringService, entry) })
+	if err != nil {
+		return Root{}, err
+	}
+	r, err := parseRoot([]byte(text))
+	if err != nil {
+		return Root{}, &fault.Error{Op: opKeyring, Kind: fault.Config, Err: err, Public: "the keyring's entry holds no whole root key; name the right entry, or restore the key from its backup"}
+	}
+	return r, nil
+}
+
+// askKeyring puts one question to the keyring. The call cannot be interrupted;
+// when the time is over its goroutine is left to end with the service's answer.
+func askKeyring(ctx context.Context, entry string, lookup func(string) (string, bool), ask func() (string, error)) (string, error) {
+	if !validID(entry) {
+		return "", fault.New(opKeyring, fault.Config, "the keyring's entry has no proper name; give one")
+	}
+	if err := keyringReachable(lookup); err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, keyringLimit)
+	defer cancel()
+	type answer struct {
+		text string
+		err  error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		text, err := ask()
+		answers <- answer{text, err}
+	}()
+	select {
+	case a := <-answers:
+		switch {
+		case errors.Is(a.err, keyring.ErrNotFound):
+			return "", fault.New(opKeyring, fault.NotFound, "the keyring has no entry %q of %s; create the root key there first", entry, keyringService)
+		case a.err != nil:
+			return "", &fault.Error{Op: opKeyring, Kind: fault.Unavailable, Err: a.err, Public: "the keyring did not answer; unlock it, or use a passphrase or a key file"}
+		}
+		return a.text, nil
+	case <-ctx.Done():
+		return "", &fault.Error{Op: opKeyring, Kind: fault.Unavailable, Err: ctx.Err(), Public: "the keyring did not answer in time; unlock it, or use a passphrase or a key file"}
+	}
+}
