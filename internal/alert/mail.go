@@ -112,7 +112,7 @@ func (m *Mail) Send(ctx context.Context, a record.Alert, d Detail) error {
 	if err == nil || fault.Is(err, fault.Denied) || fault.Is(err, fault.Config) {
 		return err
 	}
-	kind, text := fault.Unavailable, "cannot be reached"
+	kind, text := fault.Unavailable, "cannot be reached; check its address under alerts.sinks and whether it runs"
 	if p, ok := errors.AsType[*textproto.Error](err); ok {
 		text = fmt.Sprintf("answered %d", p.Code)
 		if p.Code/100 == 5 {

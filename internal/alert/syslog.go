@@ -94,7 +94,7 @@ func (s *Syslog) Send(ctx context.Context, a record.Alert, d Detail) error {
 	if err == nil || fault.Is(err, fault.Denied) {
 		return err
 	}
-	return &fault.Error{Op: "alert.syslog", Kind: fault.Unavailable, Public: "the syslog receiver of alert sink " + s.name + " cannot be reached", Err: err}
+	return &fault.Error{Op: "alert.syslog", Kind: fault.Unavailable, Public: "the syslog receiver of alert sink " + s.name + " cannot be reached; check its address under alerts.sinks and whether it runs", Err: err}
 }
 
 func (s *Syslog) connect(ctx context.Context) (conn net.Conn, stream bool, err error) {

@@ -82,7 +82,7 @@ func (w *Webhook) Send(ctx context.Context, a record.Alert, d Detail) error {
 		if fault.Is(err, fault.Denied) {
 			return err
 		}
-		return &fault.Error{Op: op, Kind: fault.Unavailable, Public: "the webhook of alert sink " + w.name + " cannot be reached", Err: err}
+		return &fault.Error{Op: op, Kind: fault.Unavailable, Public: "the webhook of alert sink " + w.name + " cannot be reached; check its address under alerts.sinks and whether it runs", Err: err}
 	}
 	defer resp.Body.Close() //nolint:errcheck // read only
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))

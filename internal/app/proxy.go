@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"sallyport/internal/auth"
@@ -146,7 +148,14 @@ func (s *served) listen(ctx context.Context, o ProxyOptions) (net.Listener, erro
 	}
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
-		return nil, &fault.Error{Op: "app.proxy", Kind: fault.Unavailable, Err: err, Public: fmt.Sprintf("%s cannot be listened on (is another proxy running?); name another address with --listen or proxy.listen", addr)}
+		why := "the address is not this machine's"
+		switch {
+		case errors.Is(err, syscall.EADDRINUSE):
+			why = "another program listens there, perhaps another proxy: `sallyport status` tells"
+		case errors.Is(err, fs.ErrPermission):
+			why = "this user may not; ports from 1024 on are free to all"
+		}
+		return nil, &fault.Error{Op: "app.proxy", Kind: fault.Unavailable, Err: err, Public: fmt.Sprintf("%s cannot be listened on (%s); name another address with --listen or proxy.listen", addr, why)}
 	}
 	if secure != nil {
 		ln = tls.NewListener(ln, secure)

@@ -319,6 +319,14 @@ func TestProxyEndsInAStream(t *testing.T) {
 	}
 }
 
+func TestProxyAddressTaken(t *testing.T) {
+	o := newOffice(t, "")
+	err := o.app.Proxy(t.Context(), ProxyOptions{Listen: strings.TrimPrefix(o.base, "http://"), Out: io.Discard})
+	if !fault.Is(err, fault.Unavailable) || !strings.Contains(fault.PublicText(err), "another program listens there") {
+		t.Error(err)
+	}
+}
+
 // safeBuffer is written by a proxy and read by its test.
 type safeBuffer struct {
 	mu  sync.Mutex

@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
+	"syscall"
 
 	"modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
@@ -101,11 +103,18 @@ func unavailable(op string, err error) error {
 		return fault.Wrap(op, fault.Canceled, err)
 	}
 	f := &fault.Error{Op: op, Kind: fault.Unavailable, Err: err}
-	switch codeOf(err) & 0xff {
+	code := codeOf(err) & 0xff
+	switch { // the files beside the database are opened without it
+	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission):
+		code = lib.SQLITE_READONLY
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		code = lib.SQLITE_FULL
+	}
+	switch code {
 	case lib.SQLITE_FULL:
 		f.Public = "the disk that holds the state directory is full, so nothing can be recorded and nothing may be done: free space and try again"
 	case lib.SQLITE_READONLY, lib.SQLITE_CANTOPEN, lib.SQLITE_PERM:
-		f.Public = "the state directory cannot be written, so nothing can be recorded and nothing may be done: make it writable for this user"
+		f.Public = "the state directory cannot be written, so nothing can be recorded and nothing may be done: make it writable for this user, or name another with --home"
 	case lib.SQLITE_BUSY, lib.SQLITE_LOCKED:
 		f.Public = "another program holds the database, so nothing can be recorded and nothing may be done: close it and try again"
 	case lib.SQLITE_IOERR:

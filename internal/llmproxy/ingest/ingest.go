@@ -147,7 +147,7 @@ func (h *handler) take(w http.ResponseWriter, r *http.Request) (int, error) {
 func refused(err error) *problem {
 	switch fault.KindOf(err) { //nolint:exhaustive // every other failure is ours
 	case fault.Denied, fault.NeedsAsk:
-		return bad(http.StatusUnauthorized, "no valid key for sending events; send one as Authorization: Bearer KEY")
+		return bad(http.StatusUnauthorized, "no valid key for sending events; make one with `sallyport keys create NAME --role ingest` and send it as Authorization: Bearer KEY")
 	case fault.Budget:
 		return &problem{status: http.StatusTooManyRequests, text: "too many requests; slow down", wait: time.Minute}
 	}
