@@ -31,10 +31,10 @@ lint: $(LINT) ## go vet, golangci-lint
 race: ## all tests of the rooms under the race detector, script tests included
 	$(GO) test -race -timeout 12m $$($(GO) list ./... | grep -v '/test/e2e$$')
 
-e2e: ## the whole program against faults; without the race detector, which its deadlines do not allow
-	$(GO) test -timeout 5m ./test/e2e
+e2e: ## the whole program against faults, and a stream in every fragmentation; without the race detector, which they do not allow
+	$(GO) test -timeout 5m ./test/e2e ./internal/llmproxy/stream
 
-fuzz: ## every fuzz target for FUZZTIME (default 3s; 49 targets)
+fuzz: ## every fuzz target for FUZZTIME (default 3s)
 	@./test/fuzz.sh $(FUZZTIME)
 
 agents: ## real agents from the npm registry, pinned, without and under guard and through the proxy; needs node and npm

@@ -40,14 +40,17 @@ func TestFragments(t *testing.T) {
 				t.Fatalf("%s: %q %+v", form, want.Err, want.Sum)
 			}
 			for n := 1; n <= 4096; n++ {
-				if n > 64 && n%37 != 0 && n < 4090 {
-					continue
+				if n > 64 && n%37 != 0 && n < 4090 || raced && n > 8 && n%509 != 0 {
+					continue // with the race detector a sample: one goroutine runs here
 				}
 				if got := run(options(form), in, n); !reflect.DeepEqual(want, got) {
 					t.Fatalf("%s, pieces of %d (-want +got)\n%s", form, n, cmp.Diff(want, got))
 				}
 			}
 			for at := 0; at < len(in) && !crlf; at++ {
+				if raced && at%23 != 0 {
+					continue
+				}
 				if got := cut(options(form), in, []int{at}); got.Out != want.Out || !slices.Equal(got.Calls, want.Calls) {
 					t.Fatalf("%s, cut at %d:\n%s", form, at, cmp.Diff(want, got))
 				}
