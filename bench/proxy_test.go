@@ -182,7 +182,10 @@ func compare(b *testing.B, r roads, req func(addr string) request, clients int, 
 			w := way3[(i+j)%len(way3)]
 			got := crowds[w].run(d)
 			have := best[w]
-			have.rate, have.cut = max(have.rate, got.rate), have.cut+got.cut
+			have.rate, have.replies, have.cut = max(have.rate, got.rate), have.replies+got.replies, have.cut+got.cut
+			if have.cpu == 0 || got.cpu < have.cpu {
+				have.cpu = got.cpu
+			}
 			if len(have.whole) == 0 || got.whole.at(.5) < have.whole.at(.5) {
 				have.whole, have.first = got.whole, got.first
 			}
@@ -201,7 +204,12 @@ func tell(b *testing.B, t map[string]tally, clients int) {
 	b.ReportMetric(t["reverse"].rate/t["direct"].rate, "reverse-x-direct")
 	b.ReportMetric(t["sallyport"].rate/t["direct"].rate, "x-direct")
 	b.ReportMetric(t["sallyport"].rate/t["reverse"].rate, "x-reverse")
+	b.ReportMetric(float64(t["sallyport"].cpu)/1e3, "cpu-µs")
+	b.ReportMetric(float64(t["reverse"].cpu)/1e3, "reverse-cpu-µs")
+	b.ReportMetric(float64(t["direct"].cpu)/1e3, "direct-cpu-µs")
+	b.ReportMetric(float64(t["sallyport"].replies), "replies")
 	b.ReportMetric(float64(t["sallyport"].cut), "truncated")
+	b.ReportMetric(float64(t["reverse"].cut), "reverse-truncated")
 	if clients > 1 {
 		return
 	}
