@@ -26,6 +26,7 @@ func (p *reader) messages() error {
 	for k := range d.members(0) {
 		switch v := k + 1; v {
 		case f[0]:
+			p.word(v, -1)
 		case f[1]:
 			err = p.each(v, "messages", p.message)
 		case f[2]:

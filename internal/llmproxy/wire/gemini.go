@@ -30,7 +30,10 @@ func (p *reader) gemini(obj int) error {
 	}
 	for k := range d.members(obj) {
 		switch v := k + 1; v {
-		case f[0], f[5]:
+		case f[0]:
+			p.word(v, -1)
+		case f[5]:
+			err = p.outside(v)
 		case f[1]:
 			err = p.each(v, "contents", p.content)
 		case f[2]:
@@ -235,7 +238,9 @@ func (p *reader) embed() error {
 	}
 	for k := range d.members(0) {
 		v := k + 1
+		p.key(k)
 		if v == f[0] || d.kind(v) < text {
+			p.word(v, -1)
 			continue
 		}
 		if v == f[3] {

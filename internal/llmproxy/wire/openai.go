@@ -39,6 +39,7 @@ func (p *reader) chat() error {
 	for k := range d.members(0) {
 		switch v := k + 1; v {
 		case f[0]:
+			p.word(v, -1)
 		case f[1]:
 			err = p.each(v, "messages", p.chatMessage)
 		case f[7], f[8]:
@@ -278,7 +279,12 @@ func (p *reader) responses() error {
 	}
 	for k := range d.members(0) {
 		switch v := k + 1; v {
-		case f[0], f[6], f[7]:
+		case f[0]:
+			p.word(v, -1)
+		case f[6]:
+			err = p.outside(v)
+		case f[7]:
+			err = p.conversation(v)
 		case f[1]:
 			if d.kind(v) == text {
 				p.segment(v, Item, roleUser)
@@ -323,6 +329,21 @@ func (p *reader) previous(response, conversation int) (err error) {
 	}
 	p.q.PreviousID, err = p.d.stringOf(id, "conversation")
 	return err
+}
+
+// conversation reads what else the object of a conversation says.
+func (p *reader) conversation(n int) error {
+	if p.d.kind(n) != object {
+		return p.outside(n)
+	}
+	for k := range p.d.members(n) {
+		if string(p.d.name(k)) != "id" {
+			p.other(k)
+		} else if err := p.outside(k + 1); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 var itemFields = spell("type", "role", "call_id", "id", "name", "namespace", "arguments", "input", "action",

@@ -13,6 +13,7 @@ const (
 	roleAssistant = "assistant"
 	roleTool      = "tool"
 	roleTools     = "tools"
+	roleForm      = "form"
 )
 
 // reader collects what a request or a reply says. Exactly one of q and r is
@@ -107,11 +108,12 @@ func (p *reader) member(obj, k int, free bool) {
 	case "role", "type", "id", "call_id", "tool_call_id", "tool_use_id", "name", "status", "namespace",
 		"media_type", "mimeType", "mime_type", "phase", "detail", "format":
 		if p.d.kind(v) == text && isWord(p.d.name(v), 128) {
+			p.word(v, len(p.segments())-1)
 			return
 		}
 		p.walk(v, false)
 	case "signature", "thoughtSignature", "thought_signature", "encrypted_content":
-		if p.d.kind(v) != text {
+		if p.d.kind(v) != text || !isWord(p.d.name(v), maxBytes) {
 			p.walk(v, false)
 		}
 	case "input", "args", "arguments", "response", "action", "operation":
@@ -121,11 +123,59 @@ func (p *reader) member(obj, k int, free bool) {
 			p.walk(v, false)
 		}
 	default:
-		if !isWord(name, 64) {
+		if isWord(name, 64) {
+			p.word(k, len(p.segments())-1)
+		} else {
 			p.add(k)
 		}
 		p.walk(v, false)
 	}
+}
+
+func (p *reader) segments() []Segment {
+	if p.q == nil {
+		return nil
+	}
+	return p.q.Segments
+}
+
+// leastSecret is the fewest characters of a word that could be somebody's
+// secret instead of one of the form.
+const leastSecret = 16
+
+// word takes a word of the form, a name or an id. What is long and holds a digit
+// could be a secret: in a request it is a text, though nobody's words. segment
+// is -1 for one that stands in none.
+func (p *reader) word(n, segment int) {
+	if p.q == nil || p.d.kind(n) != text {
+		return
+	}
+	if s := p.d.name(n); len(s) < leastSecret || !bytes.ContainsAny(s, "0123456789") {
+		return
+	}
+	p.q.Texts = append(p.q.Texts, Text{Span: p.d.span(n), Role: roleForm, Segment: segment})
+}
+
+// key reads the name of a member of the whole, which stands before the segment
+// of its value: the same value may have another name.
+func (p *reader) key(k int) {
+	if isWord(p.d.name(k), 64) {
+		p.word(k, -1)
+		return
+	}
+	p.q.Texts = append(p.q.Texts, Text{Span: p.d.span(k), Role: roleUser, Segment: -1})
+}
+
+// outside reads the id of what the provider keeps. It stands in no segment.
+func (p *reader) outside(n int) error {
+	if !p.d.has(n) {
+		return nil
+	}
+	if p.d.kind(n) != text || !isWord(p.d.name(n), 256) {
+		return refused("the id at byte %d is no name of 1 to 256 letters, digits and signs", p.d.nodes[n].start)
+	}
+	p.word(n, -1)
+	return nil
 }
 
 var mediaFields = spell("type", "media_type mimeType mime_type", "format")
@@ -134,9 +184,12 @@ var mediaFields = spell("type", "media_type mimeType mime_type", "format")
 // nothing that can be read as text.
 func (p *reader) media(obj, v int) bool {
 	s := p.d.raw(v)[1:]
+	if bytes.IndexByte(s, ' ') >= 0 || bytes.Contains(s, []byte(`\u`)) {
+		return false // no base64: somebody reads it as something else
+	}
 	if rest, ok := bytes.CutPrefix(s, []byte("data:")); ok {
 		head, _, ok := bytes.Cut(rest[:min(len(rest), 64)], []byte(";base64,"))
-		return ok && !bytes.HasPrefix(head, []byte("text/")) && bytes.IndexByte(head, '/') > 0 && !bytes.Contains(head, []byte("json"))
+		return ok && isMedia(string(head))
 	}
 	f, err := p.d.get(obj, &mediaFields)
 	if err != nil {
@@ -151,9 +204,20 @@ func (p *reader) media(obj, v int) bool {
 	if f[1] == 0 || p.d.kind(f[1]) != text {
 		return false
 	}
-	kind, _, _ := strings.Cut(string(p.d.name(f[1])), "/")
-	return (f[0] == 0 || is(f[0], "base64")) && (kind == "image" || kind == "audio" || kind == "video") ||
-		is(f[1], "application/pdf") && is(f[0], "base64")
+	return (f[0] == 0 || is(f[0], "base64")) && isMedia(string(p.d.name(f[1])))
+}
+
+// isMedia tells the types whose bytes are no text. A type that is not known, or
+// is spelled otherwise, is read.
+func isMedia(mime string) bool {
+	kind, form, _ := strings.Cut(mime, "/")
+	switch kind {
+	case "image":
+		return !strings.Contains(form, "svg")
+	case "audio", "video":
+		return true
+	}
+	return mime == "application/pdf"
 }
 
 // isWord reports a name, an id or a word of the form rather than prose.
@@ -176,13 +240,11 @@ func isWord(s []byte, limit int) bool {
 // leaves with the call, so it is judged. Figures and switches carry no text.
 func (p *reader) other(k int) {
 	v := k + 1
+	p.key(k)
 	if p.d.kind(v) < text {
 		return
 	}
 	p.segment(v, Other, roleSystem)
-	if !isWord(p.d.name(k), 64) {
-		p.add(k)
-	}
 	p.walk(v, false)
 }
 

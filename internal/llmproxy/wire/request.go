@@ -29,9 +29,9 @@ type Segment struct {
 // Text is one string that a model would read.
 type Text struct {
 	Span    Span   // the JSON string with its quotes
-	Role    string // system, user, assistant, tool (a result) or tools (a definition)
+	Role    string // system, user, assistant, tool (a result), tools (a definition) or form (a name or an id)
 	CallID  string // of a tool result, else ""
-	Segment int    // in Request.Segments; -1 in a reply
+	Segment int    // in Request.Segments; -1 in a reply and for what stands in none
 }
 
 // Result is a tool's result in a request.

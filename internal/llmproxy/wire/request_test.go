@@ -161,7 +161,7 @@ item: user=go
 item: system=reminder
 item: assistant=hm assistant=ok assistant=command assistant=ls -l
 item: tool(t1)=out user=doc text user=more
-tools: tools=d
+tools: tools=d form=web_search_20250305
 other: system=u_1
 other:
 call function t1 Bash {"command":"ls -l"}
