@@ -370,7 +370,12 @@ func TestWaiting(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := l.Await(ctx, request(t, "ls")); !fault.Is(err, fault.NeedsAsk) {
+		if _, err := l.Await(ctx, request(t, "ls")); !fault.Is(err, fault.NeedsAsk) || !strings.Contains(fault.PublicText(err), "nobody answered in time") {
+			t.Errorf("the asker's time is up: %v", err)
+		}
+		gone, leave := context.WithCancel(t.Context())
+		leave()
+		if _, err := l.Await(gone, request(t, "ls")); !fault.Is(err, fault.NeedsAsk) || !strings.Contains(fault.PublicText(err), "cut short") {
 			t.Errorf("cut short: %v", err)
 		}
 		if n := len(l.book.asks); n != 1 {

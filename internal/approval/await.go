@@ -2,6 +2,7 @@ package approval
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -55,7 +56,11 @@ func (s *Service) wait(ctx context.Context, row record.AskRow, req record.Approv
 		last := "" // why this look is the last one
 		select {
 		case <-ctx.Done():
-			return nil, s.unanswered(row, req, "the wait was cut short")
+			why := "the wait was cut short"
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) { // whoever asked waits no longer
+				why = "nobody answered in time"
+			}
+			return nil, s.unanswered(row, req, why)
 		case <-deadline.C:
 			last = "nobody answered in time"
 		case err := <-answered: // nil once the terminal is done

@@ -68,7 +68,7 @@ func field(b *strings.Builder, name, value string) {
 		if i > 0 {
 			name = ""
 		}
-		fmt.Fprintf(b, "  %-10s | %s\n", name, l)
+		fmt.Fprintf(b, "  %-14s | %s\n", name, l)
 	}
 }
 
