@@ -206,9 +206,6 @@ func (l *live) judge(c wire.Call) stream.Verdict {
 // keepAlive sends a sign of life again and again until it is stopped.
 func (l *live) keepAlive() (stop func()) {
 	sign := wire.KeepAlive(l.x.route.API)
-	if l.x.route.Array {
-		sign = []byte("\n") // between two elements of a JSON array
-	}
 	var t *time.Timer
 	stopped := false
 	l.x.wmu.Lock()

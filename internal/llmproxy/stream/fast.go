@@ -103,12 +103,13 @@ func (m *Machine) again(b []byte, old int) (int, error) {
 		return 0, nil
 	}
 	s := string(text)
-	if !m.api.repeat(s, number) {
+	if !m.api.repeat(s) {
 		return 0, nil
 	}
 	if err := m.say(s); err != nil {
 		return 0, err
 	}
+	m.at.Next = number + 1
 	m.put(b[:n])
 	m.f.line, m.f.seen = 0, 0
 	return n, nil
@@ -116,7 +117,7 @@ func (m *Machine) again(b []byte, old int) (int, error) {
 
 // repeat is told of another text at the same place; false has the event parsed.
 // Most forms keep nothing about it.
-func (m *Machine) repeat(string, int64) bool { return true }
+func (m *Machine) repeat(string) bool { return true }
 
 // speak hands a piece of text on that stands in a string of the document.
 func (m *Machine) speak(i int) error {

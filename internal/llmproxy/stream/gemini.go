@@ -242,6 +242,7 @@ func (s *gemini) end() (bool, error) {
 }
 
 func (s *gemini) pass(e *event) error {
+	s.at.Text = s.sum.TextBytes > 0
 	if len(e.calls) == 0 {
 		s.put(e.raw)
 		return nil

@@ -114,6 +114,9 @@ func (s *messages) usage(u int) {
 			*dst = s.count(i)
 		}
 	}
+	if i := d.at(u, "output_tokens_details", "thinking_tokens"); !d.null(i) {
+		v.Reasoning = s.count(i)
+	}
 	v.Known = true
 	s.figures(v)
 }
@@ -269,6 +272,7 @@ func (s *messages) whole(b *block) error {
 func (s *messages) pass(e *event) error {
 	d := &s.doc
 	if len(e.calls) == 0 {
+		s.follow()
 		if s.left == 0 && s.gone > 0 && d.is(d.get(0, "type"), "message_delta") {
 			if r := d.at(0, "delta", "stop_reason"); d.is(r, "tool_use") {
 				s.value(r, `"end_turn"`)
@@ -280,6 +284,7 @@ func (s *messages) pass(e *event) error {
 	}
 	c := e.calls[0]
 	if c.state == released {
+		s.follow()
 		s.put(e.raw)
 	}
 	if c.state != replaced || c.told {
@@ -290,7 +295,27 @@ func (s *messages) pass(e *event) error {
 	s.putEvent("content_block_start", fmt.Sprintf(`{"type":"content_block_start","index":%d,"content_block":{"type":"text","text":""}}`, index))
 	s.putEvent("content_block_delta", fmt.Sprintf(`{"type":"content_block_delta","index":%d,"delta":{"type":"text_delta","text":%s}}`, index, quote(c.notice)))
 	s.putEvent("content_block_stop", fmt.Sprintf(`{"type":"content_block_stop","index":%d}`, index))
+	s.at.Done = true
 	return nil
+}
+
+// follow notes where an event that is handed on takes the client.
+func (s *messages) follow() {
+	d, at := &s.doc, &s.at
+	index, _ := d.integer(d.get(0, "index"))
+	switch d.str(d.get(0, "type")) {
+	case "message_start":
+		at.Begun = true
+	case "content_block_start":
+		at.Block, at.Open, at.Text = index, d.is(d.at(0, "content_block", "type"), "text"), !d.empty(d.at(0, "content_block", "text"))
+		if !at.Open {
+			at.Block++
+		}
+	case "content_block_delta":
+		at.Text = true
+	case "content_block_stop":
+		at.Done = true
+	}
 }
 
 func (s *messages) end() (bool, error) { return s.stopped && len(s.blocks) == 0, nil }

@@ -114,6 +114,7 @@ func (m *Machine) figures(u wire.Usage) {
 			m.liar = true
 		}
 	}
+	m.liar = m.liar || u.Reasoning > u.Output
 	m.sum.Usage = u
 }
 

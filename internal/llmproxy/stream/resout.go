@@ -9,7 +9,8 @@ import (
 func (s *responses) pass(e *event) error {
 	d := &s.doc
 	typ := d.str(d.get(0, "type"))
-	if r := d.get(0, "response"); r != 0 && len(e.calls) > 0 && strings.HasPrefix(typ, "response.") {
+	r := d.get(0, "response")
+	if r != 0 && len(e.calls) > 0 && strings.HasPrefix(typ, "response.") {
 		s.output(e, r)
 	} else if len(e.calls) > 0 {
 		c := e.calls[0]
@@ -21,11 +22,16 @@ func (s *responses) pass(e *event) error {
 		}
 	}
 	if n, ok := d.integer(d.get(0, "sequence_number")); ok {
-		if s.shift && n <= s.seq {
-			n = s.seq + 1
+		if s.shift && n < s.at.Next {
+			n = s.at.Next
 			s.value(d.get(0, "sequence_number"), strconv.FormatInt(n, 10))
 		}
-		s.seq = n
+		s.at.Next = n + 1
+	}
+	if r != 0 {
+		if id := d.str(d.get(r, "id")); id != "" {
+			s.at.ID = id
+		}
 	}
 	s.edited(e)
 	return nil
@@ -72,8 +78,8 @@ func (s *responses) instead(c *call) {
 	c.told = true
 	index, _ := d.integer(d.get(0, "output_index"))
 	n, numbered := d.integer(d.get(0, "sequence_number"))
-	if s.shift && n <= s.seq {
-		n = s.seq + 1
+	if s.shift && n < s.at.Next {
+		n = s.at.Next
 	}
 	part := fmt.Sprintf(`"item_id":"msg_sallyport_%d","output_index":%d,"content_index":0,`, c.Index, index)
 	text := quote(c.notice)
@@ -88,8 +94,8 @@ func (s *responses) instead(c *call) {
 		number := ""
 		if numbered {
 			number = `"sequence_number":` + strconv.FormatInt(n, 10) + ","
-			s.seq, s.shift = n, true
 			n++
+			s.at.Next, s.shift = n, true
 		}
 		s.putEvent(ev[0], `{"type":"`+ev[0]+`",`+number+ev[1]+"}")
 	}

@@ -19,7 +19,6 @@ type responses struct {
 	now      *maphash.Hash             // of the last text event
 	known    map[uint64]bool           // texts that were handed on whole
 	shift    bool                      // our events moved the sequence numbers
-	seq      int64                     // the last sequence number the client saw
 	complete bool
 }
 

@@ -47,12 +47,11 @@ func (s *responses) plain(typ string) error {
 }
 
 // repeat adds to the text that the event before belongs to.
-func (s *responses) repeat(text string, number int64) bool {
+func (s *responses) repeat(text string) bool {
 	if s.now == nil || s.shift {
 		return false
 	}
 	_, _ = s.now.WriteString(text)
-	s.seq = number
 	return true
 }
 

@@ -93,7 +93,8 @@ type Machine struct {
 	run    []byte // bytes for Out
 	gather []byte // where run lies, if it is not one piece of the upstream's bytes
 	edits  []edit
-	any    bool // a byte was handed to Out
+	any    bool       // a byte was handed to Out
+	at     wire.Place // where the client is
 }
 
 // form is what one API adds.
@@ -110,7 +111,7 @@ type form interface {
 	drop()
 	// repeat takes a text event that differs from the one before only in its
 	// text and its number; false has it read in full.
-	repeat(text string, number int64) bool
+	repeat(text string) bool
 }
 
 // state of a call.
@@ -253,6 +254,7 @@ func (m *Machine) close() error {
 		return err
 	}
 	if len(m.queue) > 0 || !complete && !m.ended || m.f.array && m.f.open && !m.f.closed && !m.ended {
+		m.at.Cut = true
 		return refuse("reply-cut", "the model server's reply ended before it was whole")
 	}
 	m.sum.Complete = complete
@@ -309,9 +311,9 @@ func (m *Machine) stop(err error) error {
 // tell ends what was sent with the native permanent error.
 func (m *Machine) tell(r wire.Reason) error {
 	m.queue, m.held = nil, 0
-	b := wire.StreamError(m.o.API, m.o.Client, r)
+	b := wire.StreamError(m.o.API, m.o.Client, r, m.at)
 	if m.f.array {
-		b = m.arrayError(wire.ErrorBody(m.o.API, m.o.Client, r))
+		b = m.arrayError(wire.ErrorBody(m.o.Client, r, m.at))
 	}
 	m.put(b)
 	if err := m.flush(); err != nil {

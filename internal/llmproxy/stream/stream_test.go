@@ -258,9 +258,12 @@ func (c *client) gemini(v map[string]any) {
 	}
 	for _, ca := range list(v["candidates"]) {
 		ca := obj(ca)
+		ended := text(ca["finishReason"]) == "PROHIBITED_CONTENT" // its text says why
 		for _, p := range list(obj(ca["content"])["parts"]) {
 			p := obj(p)
-			if p["thought"] != true {
+			if ended {
+				c.err += text(p["text"])
+			} else if p["thought"] != true {
 				c.text += text(p["text"])
 			}
 			if f := obj(p["functionCall"]); f != nil {
@@ -382,15 +385,16 @@ func TestUsage(t *testing.T) {
 	u := modelserver.Usage{Input: 100, Output: 20, CacheRead: 30, Reasoning: 7}
 	for _, form := range formNames {
 		want := wire.Usage{Usage: llm.Usage{Input: 100, Output: 20, CacheRead: 30, Reasoning: 7}, Known: true}
-		if form == "anthropic" {
-			want.Reasoning = 0
-		}
 		in := render(t, form, modelserver.Reply{Text: "abcdef", Usage: &u, Early: &modelserver.Usage{Input: 100, CacheRead: 30, Output: 1}})
 		if d := cmp.Diff(want, run(options(form), in, 7).Sum.Usage); d != "" {
 			t.Errorf("%s (-want +got)\n%s", form, d)
 		}
 		if got := run(options(form), render(t, form, modelserver.Reply{Text: "abc"}), 9).Sum.Usage; got.Known {
 			t.Errorf("%s: usage out of nothing: %+v", form, got)
+		}
+		more := modelserver.Usage{Input: 100, Output: 20, Reasoning: 21}
+		if got := run(options(form), render(t, form, modelserver.Reply{Text: "abc", Usage: &more}), 9).Sum.Usage; got.Known {
+			t.Errorf("%s: a part that exceeds its whole: %+v", form, got)
 		}
 		for _, lie := range []string{"-1", "1e3", "1.5", `"7"`, "1099511627777", "99999999999999999999", "{}"} {
 			for _, name := range []string{"prompt_tokens", "input_tokens", "promptTokenCount"} {

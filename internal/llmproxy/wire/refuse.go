@@ -84,7 +84,7 @@ type Answer struct {
 // Refuse gives the answer before the upstream was called, in the form after
 // which the client shows the reason once and neither retries nor gives its key
 // up: a rate limit is 429, a missing login 401, all else 403 for Messages and
-// 400 for the other forms and for OpenClaw.
+// 400 for the other forms, for OpenClaw and for NAISYS.
 func Refuse(api API, c Client, r Reason) Answer {
 	status := http.StatusBadRequest
 	switch {
@@ -92,7 +92,7 @@ func Refuse(api API, c Client, r Reason) Answer {
 		status = http.StatusUnauthorized
 	case r.Rate:
 		status = http.StatusTooManyRequests
-	case api == Messages && c != OpenClaw:
+	case api == Messages && c != OpenClaw && c != NAISYS:
 		status = http.StatusForbidden
 	}
 	a := answer(api, status, r.Line(c))
@@ -210,10 +210,22 @@ func marshal(v any) []byte {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
+// Place is where a stream is that has to end. The zero value is its beginning.
+type Place struct {
+	Begun bool   // Messages: the message was begun
+	Done  bool   // Messages: a block of its content was ended
+	Open  bool   // Messages: Block is one of text that was not
+	Block int64  // Messages: the index of that block, or of the next one
+	Text  bool   // Gemini: text came before; Messages: in the open block
+	ID    string // Responses: the id of the response that was begun, "" if none was
+	Next  int64  // Responses: the number that the next event has
+	Cut   bool   // the server broke off in its reply; nobody decided against it
+}
+
 // StreamError gives whole events that end a stream for good, in the form after
 // which the client shows the reason and does not try again. The stream machine
 // for Gemini as a JSON array writes ErrorBody instead.
-func StreamError(api API, c Client, r Reason) []byte {
+func StreamError(api API, c Client, r Reason, at Place) []byte {
 	line := r.Line(c)
 	switch api {
 	case Messages:
@@ -221,20 +233,49 @@ func StreamError(api API, c Client, r Reason) []byte {
 		if r.Rate {
 			kind = "rate_limit_error"
 		}
-		return event("error", anthropicError{"error", anthropicCause{kind, line}})
+		return append(messageEnd(at), event("error", anthropicError{"error", anthropicCause{kind, line}})...)
 	case Responses:
-		return event("response.failed", failed(r, line))
+		return failed(r, line, at)
 	case Gemini:
-		return event("", errorBody(api, streamStatus(r), line))
+		return event("", geminiEnd(r, line, at))
 	default:
 		return append(event("", errorBody(api, streamStatus(r), line)), "data: [DONE]\n\n"...)
 	}
 }
 
-// ErrorBody is the JSON of StreamError's event, for a stream that is a JSON
-// array.
-func ErrorBody(api API, c Client, r Reason) []byte {
-	return marshal(errorBody(api, streamStatus(r), r.Line(c)))
+// ErrorBody is the JSON of StreamError's event for Gemini, for a stream that is
+// a JSON array.
+func ErrorBody(c Client, r Reason, at Place) []byte {
+	return marshal(geminiEnd(r, r.Line(c), at))
+}
+
+type (
+	geminiChunk struct {
+		Candidates []geminiCandidate `json:"candidates"`
+	}
+	geminiCandidate struct {
+		Index   int           `json:"index"`
+		Content geminiContent `json:"content"`
+		Finish  string        `json:"finishReason"`
+	}
+	geminiContent struct {
+		Role  string     `json:"role"`
+		Parts []partItem `json:"parts"`
+	}
+)
+
+// geminiEnd is the last chunk of a stream. Gemini CLI takes an error there for
+// one more reason to ask, four times, and never shows it; the line as the text
+// of a candidate that may not go on is shown once. A reply that was cut is an
+// error, as it is without us: nothing may take it for whole.
+func geminiEnd(r Reason, line string, at Place) any {
+	if at.Cut {
+		return errorBody(Gemini, streamStatus(r), line)
+	}
+	if at.Text {
+		line = "\n" + line
+	}
+	return geminiChunk{[]geminiCandidate{{0, geminiContent{"model", []partItem{{line}}}, "PROHIBITED_CONTENT"}}}
 }
 
 func streamStatus(r Reason) int {
@@ -244,16 +285,45 @@ func streamStatus(r Reason) int {
 	return http.StatusBadRequest
 }
 
-type failedResponse struct {
-	Type     string `json:"type"`
-	Sequence int    `json:"sequence_number"`
-	Response struct {
-		ID     string         `json:"id"`
-		Object string         `json:"object"`
-		Status string         `json:"status"`
-		Output []struct{}     `json:"output"`
-		Error  responsesCause `json:"error"`
-	} `json:"response"`
+// messageEnd is what has to come before an error. Claude Code asks once more,
+// without a stream, if it was not given a whole block before; and blocks without
+// text are refused when it sends them back. For a reply that was cut it is right
+// to ask again.
+func messageEnd(at Place) []byte {
+	if at.Done || at.Cut {
+		return nil
+	}
+	var b []byte
+	write := func(name, data string) {
+		b = append(b, event(name, json.RawMessage(`{"type":"`+name+`",`+data+"}"))...)
+	}
+	index := `"index":` + strconv.FormatInt(at.Block, 10)
+	if !at.Begun {
+		write("message_start", `"message":{"id":"msg_sallyport","type":"message","role":"assistant","model":"sallyport",`+
+			`"content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":0,"output_tokens":0}}`)
+	}
+	if !at.Open {
+		write("content_block_start", index+`,"content_block":{"type":"text","text":""}`)
+	}
+	if !at.Open || !at.Text {
+		write("content_block_delta", index+`,"delta":{"type":"text_delta","text":"[blocked]"}`)
+	}
+	write("content_block_stop", index)
+	return b
+}
+
+type responseEvent struct {
+	Type     string       `json:"type"`
+	Sequence int64        `json:"sequence_number"`
+	Response responseView `json:"response"`
+}
+
+type responseView struct {
+	ID     string          `json:"id"`
+	Object string          `json:"object"`
+	Status string          `json:"status"`
+	Output []struct{}      `json:"output"`
+	Error  *responsesCause `json:"error"`
 }
 
 type responsesCause struct {
@@ -261,17 +331,24 @@ type responsesCause struct {
 	Message string `json:"message"`
 }
 
-func failed(r Reason, line string) failedResponse {
-	var f failedResponse
-	// Clients do not check the number; it must only not go back.
-	f.Type, f.Sequence = "response.failed", 1<<30
-	f.Response.ID, f.Response.Object, f.Response.Status = "resp_sallyport", "response", "failed"
-	f.Response.Output = []struct{}{}
-	f.Response.Error = responsesCause{"invalid_prompt", line}
-	if r.Rate {
-		f.Response.Error.Code = "rate_limit_exceeded"
+// failed ends a response. The OpenAI SDK wants every stream to begin with a
+// response, and to end with the same.
+func failed(r Reason, line string, at Place) []byte {
+	write := func(typ, status string, cause *responsesCause) []byte {
+		b := event(typ, responseEvent{typ, at.Next, responseView{at.ID, "response", status, []struct{}{}, cause}})
+		at.Next++
+		return b
 	}
-	return f
+	var begin []byte
+	if at.ID == "" {
+		at.ID = "resp_sallyport"
+		begin = write("response.created", "in_progress", nil)
+	}
+	code := "invalid_prompt"
+	if r.Rate {
+		code = "rate_limit_exceeded"
+	}
+	return append(begin, write("response.failed", "failed", &responsesCause{code, line})...)
 }
 
 func event(name string, v any) []byte {
@@ -285,11 +362,16 @@ func event(name string, v any) []byte {
 	return b.Bytes()
 }
 
-// KeepAlive gives an event that says nothing: it keeps a connection alive while
-// a call is held.
+// KeepAlive gives what says nothing between two events: it keeps a connection
+// alive while a call is held. A comment would end the streams of Gemini's Go SDK;
+// empty lines may also stand between the elements of a JSON array.
 func KeepAlive(api API) []byte {
-	if api == Messages {
+	switch api {
+	case Messages:
 		return []byte("event: ping\ndata: {\"type\":\"ping\"}\n\n")
+	case Gemini:
+		return []byte("\n\n")
+	default:
+		return []byte(": keep-alive\n\n")
 	}
-	return []byte(": keep-alive\n\n")
 }

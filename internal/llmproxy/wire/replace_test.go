@@ -23,7 +23,7 @@ const (
 		`{"type":"custom_tool_call","id":"ct","call_id":"b","name":"NAME1","input":"ARG1"},` +
 		`{"type":"local_shell_call","id":"ls","call_id":"c","action":{"type":"exec","command":["ARG2"]}}],"usage":{"input_tokens":10,"output_tokens":5,"input_tokens_details":{"cached_tokens":4},"output_tokens_details":{"reasoning_tokens":2}}}`
 	messagesTwo = `{"id":"m","model":"claude","content":[{"type":"thinking","thinking":"hm","signature":"c2ln"},{"type":"text","text":"ok"},` +
-		`{"type":"tool_use","id":"a","name":"NAME0","input":{"k":"ARG0"}},{"type":"tool_use","id":"b","name":"NAME1","input":{"k":"ARG1"}}],"stop_reason":"tool_use","stop_sequence":null,"usage":{"input_tokens":3,"output_tokens":4,"cache_read_input_tokens":5,"cache_creation_input_tokens":6}}`
+		`{"type":"tool_use","id":"a","name":"NAME0","input":{"k":"ARG0"}},{"type":"tool_use","id":"b","name":"NAME1","input":{"k":"ARG1"}}],"stop_reason":"tool_use","stop_sequence":null,"usage":{"input_tokens":3,"output_tokens":4,"cache_read_input_tokens":5,"cache_creation_input_tokens":6,"output_tokens_details":{"thinking_tokens":3}}}`
 	geminiTwo = `{"candidates":[{"index":0,"content":{"role":"model","parts":[{"text":"a","thought":true},{"functionCall":{"name":"NAME0","args":{"k":"ARG0"}},"thoughtSignature":"c2ln"}]},"finishReason":"STOP"},` +
 		`{"index":1,"content":{"role":"model","parts":[{"function_call":{"id":"z","name":"NAME1","args":{"k":"ARG1"}}}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":9,"candidatesTokenCount":3,"thoughtsTokenCount":2,"cachedContentTokenCount":4}}`
 )
@@ -255,7 +255,7 @@ func TestParseReply(t *testing.T) {
 		}, []string{"think"}, "completed", [5]int64{6, 5, 4, 0, 2}},
 		{Messages, messagesTwo, []Call{
 			{0, "a", "NAME0", `{"k":"ARG0"}`, "function"}, {1, "b", "NAME1", `{"k":"ARG1"}`, "function"},
-		}, []string{"hm", "ok"}, "tool_use", [5]int64{3, 4, 5, 6, 0}},
+		}, []string{"hm", "ok"}, "tool_use", [5]int64{3, 4, 5, 6, 3}},
 		{Gemini, geminiTwo, []Call{
 			{0, "", "NAME0", `{"k":"ARG0"}`, "function"}, {1, "z", "NAME1", `{"k":"ARG1"}`, "function"},
 		}, []string{"a"}, "STOP", [5]int64{5, 5, 4, 0, 2}},
@@ -276,6 +276,9 @@ func TestParseReply(t *testing.T) {
 		}, nil, "pause_turn", [5]int64{}},
 		{Gemini, `{"promptFeedback":{"blockReason":"SAFETY"}}`, nil, nil, "SAFETY", [5]int64{}},
 		{Chat, `{"choices":[{"message":{"content":"a","reasoning_content":"r","refusal":"n"}}],"usage":{"prompt_tokens":5,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":9}}}`, nil, []string{"a", "r", "n"}, "", [5]int64{}},
+		{Messages, `{"content":[],"usage":{"input_tokens":3,"output_tokens":4,"output_tokens_details":{"thinking_tokens":5}}}`, nil, nil, "", [5]int64{}},
+		{Messages, `{"content":[],"usage":{"input_tokens":3,"output_tokens":4,"output_tokens_details":{"thinking_tokens":"1"}}}`, nil, nil, "", [5]int64{}},
+		{Messages, `{"content":[],"usage":{"input_tokens":3,"output_tokens":4,"output_tokens_details":null}}`, nil, nil, "", [5]int64{3, 4, 0, 0, 0}},
 		{Chat, `{"error":{"message":"x"}}`, nil, nil, "", [5]int64{}},
 	} {
 		r, err := ParseReply(c.api, []byte(c.body))

@@ -220,17 +220,18 @@ func (d *doc) usage(api API, n int) Usage {
 }
 
 // The slots of usageFields are the same for each form: input, output, details
-// of input, details of output; Gemini and Anthropic have theirs in one object.
+// of input, details of output; Gemini and Anthropic have the first two in one
+// object.
 var usageFields = map[API]fields{
 	Chat:      spell("prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details"),
 	Responses: spell("input_tokens", "output_tokens", "input_tokens_details", "output_tokens_details"),
-	Messages:  spell("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"),
+	Messages:  spell("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens_details"),
 	Gemini: spell("promptTokenCount prompt_token_count", "candidatesTokenCount candidates_token_count",
 		"cachedContentTokenCount cached_content_token_count", "thoughtsTokenCount thoughts_token_count",
 		"toolUsePromptTokenCount tool_use_prompt_token_count"),
 }
 
-var detailFields = spell("cached_tokens", "reasoning_tokens")
+var detailFields = spell("cached_tokens", "reasoning_tokens", "thinking_tokens")
 
 // figures brings a usage object to the meaning of llm.Usage. A figure that is
 // no number of 0 to llm.MaxFigure, or a part larger than its whole, makes all
@@ -261,7 +262,7 @@ func (d *doc) figures(api API, obj int) Usage {
 	u := llm.Usage{Input: figure(f[0]), Output: figure(f[1])}
 	switch api {
 	case Messages:
-		u.CacheRead, u.CacheWrite = figure(f[2]), figure(f[3])
+		u.CacheRead, u.CacheWrite, u.Reasoning = figure(f[2]), figure(f[3]), detail(f[4], 2)
 	case Gemini:
 		u.CacheRead, u.Reasoning = figure(f[2]), figure(f[3])
 		u.Input += figure(f[4]) - u.CacheRead

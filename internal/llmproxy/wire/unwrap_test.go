@@ -205,6 +205,7 @@ func TestRefuse(t *testing.T) {
 		{Messages, ClaudeCode, r, 403, "X-Should-Retry: false", `{"type":"error","error":{"type":"permission_error","message":"LINE"}}`},
 		{Messages, "", r, 403, "X-Should-Retry: false", `{"type":"error","error":{"type":"permission_error","message":"LINE"}}`},
 		{Messages, OpenClaw, r, 400, "X-Should-Retry: false", `{"type":"error","error":{"type":"invalid_request_error","message":"LINE"}}`},
+		{Messages, NAISYS, r, 400, "X-Should-Retry: false", `{"type":"error","error":{"type":"invalid_request_error","message":"LINE"}}`},
 		{Responses, Codex, r, 400, "Content-Type: application/json", `{"error":{"message":"LINE","type":"invalid_request_error","param":null,"code":"policy_violation"}}`},
 		{Chat, OpenCode, r, 400, "Content-Type: application/json", `{"error":{"message":"LINE","type":"invalid_request_error","param":null,"code":"policy_violation"}}`},
 		{Chat, NAISYS, r, 400, "Content-Type: application/json", `{"error":{"message":"LINE","type":"invalid_request_error","param":null,"code":"policy_violation"}}`},
@@ -245,28 +246,79 @@ func TestRefuse(t *testing.T) {
 
 func TestStreamError(t *testing.T) {
 	r := Reason{Rule: "r", Because: "</b>&"}
+	rate := Reason{Rule: "r", Because: "slow", Rate: true}
+	const permission = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"permission_error\",\"message\":\"LINE\"}}\n\n"
 	for _, c := range []struct {
 		api  API
+		r    Reason
+		at   Place
 		want string
 	}{
-		{Messages, "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"permission_error\",\"message\":\"LINE\"}}\n\n"},
-		{Responses, "event: response.failed\ndata: {\"type\":\"response.failed\",\"sequence_number\":1073741824,\"response\":{\"id\":\"resp_sallyport\",\"object\":\"response\",\"status\":\"failed\",\"output\":[],\"error\":{\"code\":\"invalid_prompt\",\"message\":\"LINE\"}}}\n\n"},
-		{Chat, "data: {\"error\":{\"message\":\"LINE\",\"type\":\"invalid_request_error\",\"param\":null,\"code\":\"policy_violation\"}}\n\ndata: [DONE]\n\n"},
-		{Gemini, "data: {\"error\":{\"code\":400,\"message\":\"LINE\",\"status\":\"INVALID_ARGUMENT\"}}\n\n"},
+		{Messages, rate, Place{}, `event: message_start
+data: {"type":"message_start","message":{"id":"msg_sallyport","type":"message","role":"assistant","model":"sallyport","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":0,"output_tokens":0}}}
+
+event: content_block_start
+data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}
+
+event: content_block_delta
+data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"[blocked]"}}
+
+event: content_block_stop
+data: {"type":"content_block_stop","index":0}
+
+event: error
+data: {"type":"error","error":{"type":"rate_limit_error","message":"LINE"}}
+
+`},
+		{Messages, r, Place{Begun: true, Open: true, Block: 2}, `event: content_block_delta
+data: {"type":"content_block_delta","index":2,"delta":{"type":"text_delta","text":"[blocked]"}}
+
+event: content_block_stop
+data: {"type":"content_block_stop","index":2}
+
+` + permission},
+		{Messages, r, Place{Begun: true, Open: true, Text: true, Block: 2}, `event: content_block_stop
+data: {"type":"content_block_stop","index":2}
+
+` + permission},
+		{Messages, r, Place{Begun: true, Open: true, Text: true, Done: true}, permission},
+		{Messages, r, Place{Cut: true}, permission},
+		{Responses, r, Place{ID: "resp_7", Next: 12}, `event: response.failed
+data: {"type":"response.failed","sequence_number":12,"response":{"id":"resp_7","object":"response","status":"failed","output":[],"error":{"code":"invalid_prompt","message":"LINE"}}}
+
+`},
+		{Responses, rate, Place{}, `event: response.created
+data: {"type":"response.created","sequence_number":0,"response":{"id":"resp_sallyport","object":"response","status":"in_progress","output":[],"error":null}}
+
+event: response.failed
+data: {"type":"response.failed","sequence_number":1,"response":{"id":"resp_sallyport","object":"response","status":"failed","output":[],"error":{"code":"rate_limit_exceeded","message":"LINE"}}}
+
+`},
+		{Chat, r, Place{Text: true}, "data: {\"error\":{\"message\":\"LINE\",\"type\":\"invalid_request_error\",\"param\":null,\"code\":\"policy_violation\"}}\n\ndata: [DONE]\n\n"},
+		{Gemini, r, Place{}, "data: {\"candidates\":[{\"index\":0,\"content\":{\"role\":\"model\",\"parts\":[{\"text\":\"LINE\"}]},\"finishReason\":\"PROHIBITED_CONTENT\"}]}\n\n"},
+		{Gemini, r, Place{Text: true}, "data: {\"candidates\":[{\"index\":0,\"content\":{\"role\":\"model\",\"parts\":[{\"text\":\"\\nLINE\"}]},\"finishReason\":\"PROHIBITED_CONTENT\"}]}\n\n"},
+		{Gemini, r, Place{Text: true, Cut: true}, "data: {\"error\":{\"code\":400,\"message\":\"LINE\",\"status\":\"INVALID_ARGUMENT\"}}\n\n"},
 	} {
-		want := strings.Replace(c.want, "LINE", r.Line(""), 1)
-		if diff := cmp.Diff(want, string(StreamError(c.api, "", r))); diff != "" {
+		want := strings.Replace(c.want, "LINE", c.r.Line(""), 1)
+		if diff := cmp.Diff(want, string(StreamError(c.api, "", c.r, c.at))); diff != "" {
 			t.Errorf("%s: %s", c.api, diff)
 		}
+		if got := "data: " + string(ErrorBody("", c.r, c.at)) + "\n\n"; c.api == Gemini && got != want {
+			t.Errorf("in an array %s", got)
+		}
 	}
-	if !json.Valid(ErrorBody(Gemini, "", r)) {
-		t.Error("the body is no JSON")
+}
+
+func TestKeepAlive(t *testing.T) {
+	got := map[API]string{}
+	for api := Chat; api <= Gemini; api++ {
+		got[api] = string(KeepAlive(api))
 	}
-	if got := string(KeepAlive(Messages)); got != "event: ping\ndata: {\"type\":\"ping\"}\n\n" {
-		t.Error(got)
-	}
-	if got := string(KeepAlive(Chat)); got != ": keep-alive\n\n" {
-		t.Error(got)
+	if diff := cmp.Diff(map[API]string{
+		Chat: ": keep-alive\n\n", Responses: ": keep-alive\n\n", Messages: "event: ping\ndata: {\"type\":\"ping\"}\n\n",
+		Gemini: "\n\n", // no comment, and white space in an array
+	}, got); diff != "" {
+		t.Error(diff)
 	}
 }
 
