@@ -222,3 +222,19 @@ func BenchmarkRetain(b *testing.B) {
 		report("during")
 	}
 }
+
+// BenchmarkSnapshot is the reading part of one mediated action.
+func BenchmarkSnapshot(b *testing.B) {
+	s := open(b, b.TempDir())
+	spawn(b, s, "bob", "c1")
+	if _, err := s.Intend(b.Context(), intent(b, s, action.Exec, "bob", "c1", 1, -1)); err != nil {
+		b.Fatal(err)
+	}
+	sc := record.Scope{Agent: "bob", Session: "bob-s", Context: "c1"}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.Snapshot(context.Background(), sc); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

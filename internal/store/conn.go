@@ -196,7 +196,7 @@ func (o oneRow) Scan(dest ...any) error {
 
 // assign stores the values of a row as sql.Rows does, for the types that are
 // used here. A blob belongs to the caller: the driver made it for this row.
-func assign(dest []any, values []driver.Value) error {
+func assign[V any](dest []any, values []V) error {
 	if len(dest) != len(values) {
 		return fmt.Errorf("store: a row of %d columns for %d variables", len(values), len(dest))
 	}
@@ -208,7 +208,7 @@ func assign(dest []any, values []driver.Value) error {
 	return nil
 }
 
-func assignOne(dest any, v driver.Value) error {
+func assignOne(dest, v any) error {
 	if s, ok := dest.(sql.Scanner); ok {
 		return s.Scan(v)
 	}

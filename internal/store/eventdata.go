@@ -234,6 +234,8 @@ func encode(data map[string]any, t *trimmer, optional ...string) []byte {
 	if len(t.cut) > 0 {
 		data["truncated"] = t.cut
 	}
+	alert, _ := data["alert"].(string)
+	delete(data, "alert")
 	b, err := marshal(data)
 	for _, key := range optional {
 		if err == nil && len(b) <= maxData {
@@ -245,9 +247,20 @@ func encode(data map[string]any, t *trimmer, optional ...string) []byte {
 		}
 	}
 	if err != nil || len(b) > maxData {
-		b, _ = marshal(map[string]any{"alert": data["alert"], "omitted": "too large or not JSON"})
+		b, _ = marshal(map[string]any{"omitted": "too large or not JSON"})
 	}
-	return b
+	return alertFirst(alert, b)
+}
+
+// alertFirst puts the alert, which needs no escapes, before an object's other
+// fields: the index of alerts looks no further where there is none.
+func alertFirst(alert string, object []byte) []byte {
+	out := make([]byte, 0, len(object)+32)
+	out = append(append(append(out, `{"alert":"`...), alert...), '"')
+	if len(object) > 2 {
+		out = append(out, ',')
+	}
+	return append(out, object[1:]...)
 }
 
 // marshal is encoding/json without HTML's escapes, which only hide text.

@@ -2,9 +2,10 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"sallyport/internal/action"
@@ -29,10 +30,13 @@ const scopeQuery = `SELECT
 	COALESCE(c.label, ''), COALESCE(c.ceiling, '')
 	FROM (SELECT 1) LEFT JOIN contexts c ON c.id=?2`
 
-const (
-	spentQuery   = `SELECT spent + reserved FROM accounts WHERE account=?`
-	counterQuery = `SELECT name, n FROM counters WHERE session=?`
-)
+// snapshotQuery reads all that a decision may depend on in one statement, which
+// is one moment: first the scope with what its agent has spent and holds, then
+// the session's counters, then the agent's grants. It needs agent, context,
+// session and the time.
+var snapshotQuery = `SELECT 0, s.*, COALESCE((SELECT spent + reserved FROM accounts WHERE account=?1), 0), NULL, NULL, NULL, NULL FROM (` + scopeQuery + `) s
+	UNION ALL SELECT 1, name, n, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM counters WHERE session=?3
+	UNION ALL SELECT 2, g.* FROM (` + strings.ReplaceAll(liveGrants, "?2", "?4") + `) g`
 
 type scope struct {
 	rev     int64
@@ -63,58 +67,39 @@ func readScope(scan func(...any) error, s record.Scope) (scope, error) {
 }
 
 // Snapshot gives what a decision about the scope may depend on, read in one
-// transaction. An unknown context is label.Unlabelled with a public ceiling.
+// statement. An unknown context is label.Unlabelled with a public ceiling.
 //
 // Revision moves with the context's label, the agent's grants and stop flags.
 // It does not move with money, counters or denials: parallel calls of one agent
 // would otherwise refuse each other, and Intend checks the limit itself.
 func (s *Store) Snapshot(ctx context.Context, sc record.Scope) (record.Snapshot, error) {
 	const name = "store.snapshot"
-	// Preparing takes a reader. Inside the transactions below, which hold one
-	// each, as many of them as there are readers would wait for ever.
-	for _, q := range []string{scopeQuery, spentQuery, counterQuery, liveGrants} {
-		if _, err := s.readStmt(ctx, q); err != nil { //nolint:sqlclosecheck // kept; release closes it
-			return record.Snapshot{}, unavailable(name, err)
+	out := record.Snapshot{ReadOnly: s.opt.ReadOnly, Calls: map[string]int{}}
+	args := []any{sc.Agent, sc.Context, sc.Session, s.opt.Now().UnixMicro()}
+	err := s.each(ctx, name, snapshotQuery, args, func(scan func(...any) error) error {
+		var part int
+		var columns [9]any
+		if err := scan(&part, &columns[0], &columns[1], &columns[2], &columns[3], &columns[4], &columns[5], &columns[6], &columns[7], &columns[8]); err != nil {
+			return err
 		}
-	}
-	tx, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+		return snapshotPart(&out, sc, part, columns[:])
+	})
 	if err != nil {
-		return record.Snapshot{}, unavailable(name, err)
+		return record.Snapshot{}, err
 	}
-	defer tx.Rollback() //nolint:errcheck // it only read
-	out, err := s.snapshot(ctx, tx, sc)
-	if err != nil {
-		if fault.KindOf(err) == fault.Corrupt {
-			return record.Snapshot{}, err
-		}
-		return record.Snapshot{}, unavailable(name, err)
-	}
+	slices.SortFunc(out.Grants, func(a, b record.Grant) int { return strings.Compare(a.ID, b.ID) })
 	return out, nil
 }
 
-func (s *Store) snapshot(ctx context.Context, tx *sql.Tx, sc record.Scope) (record.Snapshot, error) {
-	each := func(query string, fn func(scan func(...any) error) error, args ...any) error {
-		st, err := s.readStmt(ctx, query)
-		if err != nil {
-			return err
-		}
-		rows, err := tx.StmtContext(ctx, st).QueryContext(ctx, args...) //nolint:sqlclosecheck // it closes with tx
-		return drain(rows, err, fn)
-	}
-	out := record.Snapshot{ReadOnly: s.opt.ReadOnly, Calls: map[string]int{}}
-	err := each(scopeQuery, func(scan func(...any) error) error {
+// snapshotPart adds a row of snapshotQuery.
+func snapshotPart(out *record.Snapshot, sc record.Scope, part int, columns []any) error {
+	scan := func(dest ...any) error { return assign(dest, columns[:len(dest)]) }
+	switch part {
+	case 0:
 		p, err := readScope(scan, sc)
 		out.Revision, out.Context, out.Ceiling, out.Stopped = p.rev, p.label, p.ceiling, p.stopped
-		return err
-	}, sc.Agent, sc.Context)
-	if err != nil {
-		return out, err
-	}
-	err = each(spentQuery, func(scan func(...any) error) error { return scan(&out.Spent) }, sc.Agent)
-	if err != nil {
-		return out, err
-	}
-	err = each(counterQuery, func(scan func(...any) error) error {
+		return errors.Join(err, assignOne(&out.Spent, columns[4]))
+	case 1:
 		var name string
 		var n int
 		err := scan(&name, &n)
@@ -124,15 +109,11 @@ func (s *Store) snapshot(ctx context.Context, tx *sql.Tx, sc record.Scope) (reco
 			out.Calls[name] = n
 		}
 		return err
-	}, sc.Session)
-	if err != nil {
-		return out, err
-	}
-	return out, each(liveGrants, func(scan func(...any) error) error {
+	default:
 		g, err := scanGrant(scan)
 		out.Grants = append(out.Grants, g)
 		return err
-	}, sc.Agent, s.opt.Now().UnixMicro())
+	}
 }
 
 // deniedCounter counts a session's denials among its counters.

@@ -41,6 +41,10 @@ type Filter struct {
 
 const defaultLimit = 1000
 
+// alerting is the condition of the index of alerts: data that does not begin, as
+// encode writes it, with none.
+const alerting = `substr(data, 1, 15) <> '{"alert":"none"'`
+
 // where builds the condition; only constants and placeholders go into the text.
 func (f Filter) where() (string, []any) {
 	var cond []string
@@ -60,6 +64,9 @@ func (f Filter) where() (string, []any) {
 	}
 	if f.Session != "" {
 		add("session_id = ? AND session_id <> ''", f.Session)
+	}
+	if f.Alert != "" {
+		add(alerting)
 	}
 	if f.Alert == "any" {
 		add("json_extract(data, '$.alert') <> 'none'")
