@@ -172,16 +172,13 @@ func (s *Signer) Check(signed []byte) (size int64, root Hash, err error) {
 func (s *Signer) Leaf(seq int64, at time.Time, kind, agent, session, decision, label string, rules []string, commit map[string][32]byte) ([]byte, error) {
 	l := Leaf{
 		Seq: seq, Time: at.Truncate(time.Microsecond), Kind: Text(kind), Agent: Text(agent), Session: Text(session),
-		Decision: Text(decision), Label: Text(label), Commit: make(map[string]Commitment, len(commit)),
+		Decision: Text(decision), Label: Text(label), Commit: commit, Rules: make([]string, 0, min(len(rules), maxRules)),
 	}
 	for i, r := range rules {
 		if i == maxRules {
 			break
 		}
 		l.Rules = append(l.Rules, Text(r))
-	}
-	for k, v := range commit {
-		l.Commit[k] = v
 	}
 	return l.Bytes()
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"sallyport/internal/action"
 )
@@ -27,8 +28,9 @@ type chunk struct {
 
 type chunker struct {
 	r    *bufio.Reader
-	read int64  // lines read
-	held []byte // line read ahead, with its end
+	read int64     // lines read
+	held []byte    // line read ahead, with its end
+	used sync.Pool // *[]byte of chunks that were parsed
 }
 
 func newChunker(r io.Reader) *chunker { return &chunker{r: bufio.NewReaderSize(r, 64<<10)} }
@@ -62,7 +64,9 @@ func (c *chunker) appendLine(b []byte) ([]byte, error) {
 // next gives the next chunk.
 func (c *chunker) next() (chunk, error) {
 	out := chunk{line: c.read + 1}
-	if c.read > 1024 { // not a short export: make room for the chunk at once
+	if b, ok := c.used.Get().(*[]byte); ok {
+		out.data = (*b)[:0]
+	} else if c.read > 1024 { // not a short export: make room for the chunk at once
 		out.data = make([]byte, 0, chunkSize+chunkSize/4)
 	}
 	if c.held != nil {
@@ -84,6 +88,13 @@ func (c *chunker) next() (chunk, error) {
 			return out, nil
 		}
 		out.data = b
+	}
+}
+
+// free takes a chunk back of which nothing refers to the data any more.
+func (c *chunker) free(done chunk) {
+	if cap(done.data) <= 2*chunkSize { // a very long line is not kept
+		c.used.Put(&done.data)
 	}
 }
 

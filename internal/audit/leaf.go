@@ -33,18 +33,14 @@ const (
 )
 
 // Commitment is a salted SHA-256 commitment to a value kept outside the log.
-type Commitment [sha256.Size]byte
+type Commitment = [sha256.Size]byte
 
 // Commit computes the commitment to a named value. Without the salt, 16 random
 // bytes that are erased with the value, it tells nothing about the value.
 func Commit(name string, salt, value []byte) Commitment {
-	h := sha256.New()
-	h.Write([]byte("sallyport/commit/v1\x00" + name + "\x00"))
-	h.Write(salt)
-	h.Write(value)
-	var c Commitment
-	h.Sum(c[:0])
-	return c
+	var room [1024]byte // most values fit
+	b := append(append(append(room[:0], "sallyport/commit/v1\x00"...), name...), 0)
+	return sha256.Sum256(append(append(b, salt...), value...))
 }
 
 // Leaf is one entry of the log.
@@ -67,10 +63,13 @@ func (l Leaf) Bytes() ([]byte, error) {
 	if err := l.check(); err != nil {
 		return nil, fmt.Errorf("audit.leaf: %w", err)
 	}
-	b := make([]byte, 0, 256+len(l.Commit)*80)
+	b := make([]byte, 0, 384+len(l.Commit)*80)
 	b = append(b, `{"agent":"`...)
 	b = append(append(b, l.Agent...), `","commit":{`...)
-	for i, name := range slices.Sorted(maps.Keys(l.Commit)) {
+	var room [maxNames]string // check bounds them
+	names := slices.AppendSeq(room[:0], maps.Keys(l.Commit))
+	slices.Sort(names)
+	for i, name := range names {
 		if i > 0 {
 			b = append(b, ',')
 		}

@@ -151,3 +151,13 @@ func TestTreeIsRFC6962(t *testing.T) {
 		}
 	}
 }
+
+// TestRecordHash holds the hash of entries of any length to the tree's own.
+func TestRecordHash(t *testing.T) {
+	for n := range 2000 {
+		leaf := bytes.Repeat([]byte{byte(n)}, n)
+		if recordHash(leaf) != tlog.RecordHash(leaf) {
+			t.Fatalf("an entry of %d bytes has another hash", n)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"math/bits"
 
@@ -12,6 +13,12 @@ type Hash = [32]byte
 
 // HashSize is the length of a Hash in bytes.
 const HashSize = tlog.HashSize
+
+// recordHash is tlog.RecordHash without its allocations.
+func recordHash(leaf []byte) tlog.Hash {
+	var room [768]byte // most entries fit, with the zero that marks them as such
+	return sha256.Sum256(append(room[:1], leaf...))
+}
 
 // Peaks tells where the peaks of the tree with n entries are: the i-th is the
 // hash at height levels[i] that was completed by, and is stored with, entry
@@ -35,8 +42,8 @@ func Grow(n int64, peaks []Hash, leaf []byte) (stored, next []Hash, err error) {
 	if bits.OnesCount64(uint64(n)) != len(peaks) || n < 0 { //nolint:gosec // G115: n >= 0 is checked
 		return nil, nil, fmt.Errorf("audit.grow: a tree of %d entries has other than %d peaks", n, len(peaks))
 	}
-	h := tlog.RecordHash(leaf)
-	stored = []Hash{Hash(h)}
+	h := recordHash(leaf)
+	stored = append(make([]Hash, 0, 1+bits.TrailingZeros64(^uint64(n))), Hash(h))
 	for m := n; m&1 == 1; m >>= 1 {
 		h = tlog.NodeHash(tlog.Hash(peaks[len(peaks)-1]), h)
 		peaks = peaks[:len(peaks)-1]

@@ -142,7 +142,10 @@ func (v *verifier) run(r io.Reader) error {
 			case <-quit:
 				return
 			}
-			go func() { out <- parse(c, v.key, v.head.Values) }()
+			go func() {
+				out <- parse(c, v.key, v.head.Values)
+				in.free(c)
+			}()
 		}
 	}()
 	for c := range chunks {
@@ -398,7 +401,7 @@ func parseLeafLine(line []byte, it *item, skim bool) Leaf {
 		it.bad = "it cannot be read"
 		return Leaf{}
 	}
-	it.hash, it.seq, it.micros = tlog.RecordHash(leaf), l.Seq, l.Time.UnixMicro()
+	it.hash, it.seq, it.micros = recordHash(leaf), l.Seq, l.Time.UnixMicro()
 	if it.hash != tlog.Hash(stated) {
 		it.bad = "it was changed: it does not have the hash that was stored with it"
 	}

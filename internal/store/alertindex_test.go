@@ -25,10 +25,12 @@ func TestAlertIndex(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close() //nolint:errcheck // it only read at the end
+	defer s.Close()
 	for _, e := range []record.Event{
-		{Type: "plain"}, {Type: "looks", Data: map[string]any{"a": `{"alert":"suspicious"}`, "advice": 1}},
-		{Type: "bad", Alert: "dangerous", Data: map[string]any{"advice": 1}}, {Type: "odd", Alert: "suspicious"},
+		{Type: "plain"},
+		{Type: "looks", Data: map[string]any{"a": `{"alert":"suspicious"}`, "advice": 1}},
+		{Type: "bad", Alert: "dangerous", Data: map[string]any{"advice": 1}},
+		{Type: "odd", Alert: "suspicious"},
 	} {
 		if _, err := s.Append(t.Context(), e); err != nil {
 			t.Fatal(err)
@@ -64,7 +66,7 @@ func plan(t *testing.T, s *Store, f Filter) string {
 	var out strings.Builder
 	rows, err := s.read.QueryContext(context.Background(), `EXPLAIN QUERY PLAN SELECT data FROM events`+where+` ORDER BY id`, args...)
 	if err == nil {
-		defer rows.Close() //nolint:errcheck // Err tells
+		defer rows.Close()
 		for rows.Next() {
 			var a, b, c int
 			var detail string
