@@ -19,6 +19,12 @@ var callRules = []Rule{
 	{"call.destructive", "a script that deletes or overwrites what nobody gets back", High, 0.9, false, "shell grammar"},
 	{"call.fetch-and-run", "a script that runs what it fetches", High, 0.8, false, "shell grammar"},
 	{"call.sends", "a script that sends a file or opens a raw connection", High, 0.7, false, "shell grammar"},
+	{"call.disguised", "a script that hides a program's name, or that runs one whose name is not written in plain letters", High, 0.7, false, "shell grammar"},
+	{"call.wallet-seed", "the seed phrase of a wallet among a call's arguments", Critical, 0.97, true, "BIP 39: word list and checksum"},
+	{"exfil.address", "an address that gives data away in its host or path", High, 0.4, false, "shape"},
+	{"exfil.inward", "an address that leads inside in disguise, or to a cloud's metadata", High, 0.8, false, "RFC 6943 3.1.1; the clouds' documents"},
+	{"exfil.split", "an address over whose parts a secret is spread", High, 0.8, false, "the secret's own form"},
+	{"exfil.encoded", "an address whose percent signs are encoded more than twice", High, 0.6, false, "RFC 3986 2.4"},
 	{"call.sql-destructive", "a statement of SQL that drops, empties or changes whole tables", High, 0.9, false, "SQL grammar"},
 }
 
@@ -34,8 +40,8 @@ type Leaf struct {
 const maxLeaves = 4096
 
 // Arguments reads the arguments of a tool call: every string and every name as
-// text, those that are scripts or SQL by their grammar too, and known secrets
-// across all strings. What is no JSON is read as text and marked unscanned.
+// text, those that are scripts, SQL or addresses by their grammar too, and
+// known secrets across all strings. What is no JSON is read as text and marked unscanned.
 func (e *Engine) Arguments(args []byte) (leaves []Leaf, across Result) {
 	w := &walker{e: e, sc: e.NewScanner(), dec: json.NewDecoder(bytes.NewReader(args))}
 	w.dec.UseNumber()
@@ -126,6 +132,10 @@ func (w *walker) leaf(path, key, text string) error {
 		r.Findings = append(r.Findings, w.e.shell(text)...)
 	}
 	r.Findings = append(r.Findings, w.e.sql(text)...)
+	r.Findings = append(r.Findings, w.e.address(w.sc, text)...)
+	if start, end, ok := seedPhrase([]byte(text)); ok && w.e.on["secret"] {
+		r.Findings = append(r.Findings, w.e.parsed("call.wallet-seed", start, end, ""))
+	}
 	r.sort()
 	w.leaves = append(w.leaves, Leaf{path, text, r})
 	return nil
@@ -151,6 +161,9 @@ func (e *Engine) shell(script string) []Finding {
 	fetches, runs := "", ""
 	for _, p := range s.Programs {
 		where := fmt.Sprintf("line %d: %s", p.Line, p.Name)
+		if disguised(p) {
+			note("call.disguised", where)
+		}
 		switch name := strings.ToLower(p.Name); {
 		case destroys(name, p.Args):
 			note("call.destructive", where)
@@ -198,6 +211,28 @@ func destroys(name string, args []string) bool {
 		})
 	}
 	return false
+}
+
+// disguised reports a program whose name is hidden from a reader: written in
+// letters that only look plain, or known only when it runs although what
+// follows are the flags of a removal of whole trees.
+func disguised(p command.Program) bool {
+	if !p.Dynamic {
+		plain := plainly(p.Name)
+		return plain != strings.ToLower(p.Name) && plain != "" && isASCII(plain)
+	}
+	deep, hard, operand := false, false, false
+	for _, a := range p.Args {
+		short := len(a) > 1 && len(a) < 8 && a[0] == '-' && a[1] != '-'
+		deep = deep || a == "--recursive" || short && strings.ContainsAny(a, "rR")
+		hard = hard || a == "--force" || short && strings.Contains(a, "f")
+		operand = operand || a != "" && a[0] != '-'
+	}
+	return deep && hard && operand
+}
+
+func isASCII(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r > '~' })
 }
 
 func uploads(args []string) bool {

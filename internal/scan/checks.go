@@ -15,6 +15,7 @@ var checks = map[string]func([]byte) bool{
 	"key-material": hasKeyMaterial,
 	"url-password": hasURLPassword,
 	"luhn":         luhn,
+	"wif":          isWIF,
 	"drawn":        func(b []byte) bool { return drawn(b, true, false) },
 }
 

@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 )
@@ -53,6 +54,14 @@ var phraseTable = []struct {
 		"keep_this|keep_it secret|hidden|confidential from user|human|owner",
 		"silently|secretly|covertly send|forward|upload|copy|email|transmit|exfiltrate|post|delete|execute|run",
 	}},
+	{"authority", "tells the reader that it has rights it was not given", High, 0.6, 5, []string{
+		"you_now|you've have|hold|possess|got admin*|elevated|root|unrestricted|superuser|full privilege*",
+		"you_have been granted|given admin*|elevated|root|unrestricted|superuser|full privilege*",
+		"execute|run the|this|following command*|script*|code immediately",
+	}},
+	{"take-prompt", "tells the model to give its instructions away", High, 0.6, 3, []string{
+		"reveal|print|repeat|output|display|leak|disclose|dump your|its system|initial|hidden|original prompt|instruction*",
+	}},
 	{"reveal-prompt", "asks for the instructions of the model", Medium, 0.6, 3, []string{
 		"reveal|print|show|repeat|output|display|leak|disclose|tell|give|write your|the|its|system system|initial|hidden|secret|original|full prompt|instruction*|message|rules",
 		"repeat everything|all|words|text|the above|before|verbatim",
@@ -88,6 +97,7 @@ var markerTable = []struct {
 }
 
 func (e *Engine) addPhrases(b *builder) error {
+	e.rule(Rule{"injection.quoted", "a text about such orders quotes one", Low, 0.3, false, "phrases; heuristic"})
 	enter := func(p phraseRule, anchor string) {
 		e.phrases = append(e.phrases, p)
 		b.add(anchor, true, owner{ownPhrase, int32(len(e.phrases) - 1)}) //nolint:gosec // an index
@@ -154,7 +164,49 @@ func (s *Scanner) phrase(v *view, p *phraseRule, at int) {
 			return
 		}
 	}
-	s.emit(v, p.rule, at, i, "")
+	rule := p.rule
+	if s.quotedExample(text, at, i) {
+		rule = s.e.fixed("injection.quoted")
+	}
+	s.emit(v, rule, at, i, "")
+}
+
+// quotedExample reports a phrase that a text about such phrases quotes, or says
+// that somebody tries.
+func (s *Scanner) quotedExample(text []byte, at, end int) bool {
+	if !s.spend(120) || !quoted(text, at, end) && !described(text[max(0, at-16):at]) || !s.spend(2000) {
+		return false
+	}
+	return anyWord(text[max(0, at-200):min(len(text), end+200)], "attack", "injection", "jailbreak", "phrase", "pattern")
+}
+
+// quoted reports a quotation around a part of a text. A string of JSON is none.
+func quoted(text []byte, at, end int) bool {
+	open := at - 1
+	for open > 2 && at-open < 120 && (!isOneOf(text[open], "\"'`") || text[open-1] != ' ') {
+		open--
+	}
+	if open < 3 || !isOneOf(text[open], "\"'`") || text[open-1] != ' ' || text[open-2] == ':' && isOneOf(text[open-3], "\"'`\\") {
+		return false
+	}
+	return bytes.IndexByte(text[open+1:at], text[open]) < 0 && bytes.IndexByte(text[end:min(len(text), end+200)], text[open]) >= 0
+}
+
+// described reports that what stands before an order makes it a report of one.
+func described(before []byte) bool {
+	return bytes.HasSuffix(before, []byte(" to ")) && anyWord(before, "attempt", "tries", "try", "trying", "designed", "aims", "trick")
+}
+
+func anyWord(text []byte, words ...string) bool {
+	for _, w := range words {
+		l := literal{text: w, fold: true}
+		for i := range text {
+			if l.at(text, i) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // nextWord gives the next word of a sentence, -1 if the sentence ends before.

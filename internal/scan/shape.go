@@ -32,6 +32,7 @@ type contextRule struct {
 	mixed    bool
 	near     bool // a word for a secret must stand between
 	named    bool // the value is judged by its look, see assign.go
+	seed     bool // it is a wallet's seed, see wallet.go
 	check    func([]byte) bool
 	least    int // bytes of the shortest form
 	all      set // bytes of any form
@@ -70,12 +71,12 @@ func lines(file string) [][]string {
 
 // settings are the last field of a rule: words like block, mixed, entropy=3.
 type settings struct {
-	block, mixed, near, named bool
-	entropy                   float64
-	within                    int
-	severity                  int
-	confidence                float64
-	check                     func([]byte) bool
+	block, mixed, near, named, seed bool
+	entropy                         float64
+	within                          int
+	severity                        int
+	confidence                      float64
+	check                           func([]byte) bool
 }
 
 func parseSettings(text string) (settings, error) {
@@ -92,6 +93,8 @@ func parseSettings(text string) (settings, error) {
 			s.near = true
 		case "named":
 			s.named = true
+		case "seed":
+			s.seed = true
 		case "medium":
 			s.severity = Medium
 		case "public": // not a secret by itself: a name, a publishable key
@@ -169,7 +172,7 @@ func (e *Engine) addContext(b *builder, f []string) error {
 	}
 	c := contextRule{
 		rule:   e.rule(Rule{id, f[1], set.severity, set.confidence, set.block, f[5]}),
-		within: set.within, entropy: set.entropy, mixed: set.mixed, near: set.near, named: set.named, check: set.check,
+		within: set.within, entropy: set.entropy, mixed: set.mixed, near: set.near, named: set.named, seed: set.seed, check: set.check,
 	}
 	for form := range strings.SplitSeq(f[3], " | ") {
 		ps, err := parsePattern(strings.TrimSpace(form))
@@ -183,7 +186,7 @@ func (e *Engine) addContext(b *builder, f []string) error {
 	for word := range strings.SplitSeq(f[2], ",") {
 		word = strings.ReplaceAll(strings.TrimSpace(word), `\s`, " ")
 		next := &everything
-		if set.named {
+		if len(word) == 3 {
 			next = &noLetter // a plural or another word would follow
 		}
 		b.follow(word, true, owner{ownContext, int32(len(e.contexts) - 1)}, next) //nolint:gosec // an index
@@ -261,6 +264,10 @@ func (s *Scanner) context(v *view, c *contextRule, at, end int) {
 	text := v.text
 	if at > 0 && text[at]-'a' < 26 && text[at-1]-'a' < 26 && (!c.named || end-at < 6) {
 		return // inside another lower-case word; what names a secret by itself may end a longer one
+	}
+	if c.seed {
+		s.seed(v, c.rule, end)
+		return
 	}
 	if c.named {
 		if end-at > 3 || end < len(text) && text[end]|0x20-'a' > 25 { // "key" alone is no head of another word
