@@ -14,7 +14,8 @@
 //
 // Environment: BENCH_ENTRIES is the size of the export that is verified
 // (default 200,000), BENCH_AGENTS the agent counts whose memory is measured
-// (default "1,10,100"), SALLYPORT_AGENTS the node_modules directory in which the
+// (default "1,10,100"), BENCH_HOLD how long silent streams through the model proxy
+// are held (default 10s), SALLYPORT_AGENTS the node_modules directory in which the
 // sandboxes of other agents are looked for (default ../.tools/agents/node_modules).
 //
 // Nothing imports this package; its tests may import every room.
