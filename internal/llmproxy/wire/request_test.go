@@ -353,8 +353,13 @@ func FuzzRequest(f *testing.F) {
 			if x.Span.Start < at || json.Unmarshal(x.Span.Of(body), &plain) != nil || plain != string(q.Text(body, i, nil)) {
 				t.Fatalf("text %+v of %s", x, body)
 			}
-			if x.Segment < 0 || x.Segment >= len(q.Segments) || x.Role == "" {
+			if x.Segment < -1 || x.Segment >= len(q.Segments) || x.Role == "" {
 				t.Fatalf("text %+v of %s", x, body)
+			}
+			if x.Segment >= 0 { // else what is known of the segment would count for other bytes
+				if s := q.Segments[x.Segment].Span; x.Span.Start < s.Start || x.Span.End > s.End {
+					t.Fatalf("text %+v is not in its segment %+v of %s", x, s, body)
+				}
 			}
 			at = x.Span.End
 		}
