@@ -155,3 +155,26 @@ func TestRemoteHistoryIsReserved(t *testing.T) {
 		t.Errorf("a cut reply over a history of unknown length cost %d", cost)
 	}
 }
+
+// TestMemoryOfReplies and of views is bounded like that of requests.
+func TestMemoryOfReplies(t *testing.T) {
+	small := func(w *world) { w.config.MaxMemory = 1 << 20 }
+	big := `{"id":"r","choices":[{"index":0,"message":{"role":"assistant","content":"` + strings.Repeat("x", 2<<20) + `"},"finish_reason":"stop"}]}`
+	many := `{"model":"m-1","messages":[{"role":"user","content":[""` + strings.Repeat(`,""`, 40_000) + `]}]}`
+	for name, tt := range map[string]struct{ reply, body, path string }{
+		"a large reply": {big, forms[0].ask("ping", false), forms[0].path},
+		"a large list":  {big, `{"model":"m-1","input":"x"}`, "/v1/embeddings"},
+		"many strings":  {`{}`, many, forms[0].path},
+		"many answers":  {`{"choices":[{"index":0,"message":{"role":"assistant","content":[""` + strings.Repeat(`,""`, 40_000) + `]}}]}`, forms[0].ask("ping", false), forms[0].path},
+	} {
+		reply := tt.reply
+		w := hostile(t, small, func(*http.Request) string { return reply })
+		if got := w.send(http.MethodPost, tt.path, tt.body); got.status != 503 {
+			t.Errorf("%s: %d %.200s", name, got.status, got.body)
+		}
+		reply = `{"choices":[]}`
+		if got := w.do(forms[0], false, "ping"); got.status != 200 {
+			t.Errorf("%s: the memory was not given back: %d %.200s", name, got.status, got.body)
+		}
+	}
+}

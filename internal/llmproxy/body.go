@@ -31,7 +31,7 @@ func (x *exchange) read() *halt {
 	case errors.Is(err, errTooLarge):
 		return refuse(http.StatusRequestEntityTooLarge, "body.size", "the request is larger than the proxy reads; shorten the conversation, or raise proxy.max_body")
 	case errors.Is(err, errNoRoom):
-		return x.unavailable("the proxy holds as many request bytes as it may; try again")
+		return x.unavailable(noRoom)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return refuse(http.StatusRequestTimeout, "body.slow", "the request did not arrive in time; send it within a minute")
 	default:
@@ -40,6 +40,9 @@ func (x *exchange) read() *halt {
 	x.body, x.view, x.heard = body, body, true
 	return x.decode()
 }
+
+// noRoom tells a client why it has to wait.
+const noRoom = "the proxy holds as many bytes of requests and replies as it may; try again"
 
 var (
 	errTooLarge = errors.New("larger than allowed")
@@ -117,7 +120,7 @@ func (x *exchange) decode() *halt {
 	case errors.Is(err, errTooLarge):
 		return refuse(http.StatusRequestEntityTooLarge, "body.size", "the decompressed request is larger than the proxy reads; shorten the conversation, or raise proxy.max_body")
 	case errors.Is(err, errNoRoom):
-		return x.unavailable("the proxy holds as many request bytes as it may; try again")
+		return x.unavailable(noRoom)
 	case fault.Is(err, fault.Unsupported):
 		return refuse(http.StatusUnsupportedMediaType, "body.encoding", fault.PublicText(err))
 	case err != nil:

@@ -208,6 +208,9 @@ func (x *exchange) parse() *halt {
 	if err != nil {
 		return refuse(http.StatusBadRequest, "request.form", fault.PublicText(err))
 	}
+	if !x.hold(q.Weight()) {
+		return x.unavailable(noRoom)
+	}
 	x.q, x.model, x.size = q, q.Model, int64(len(x.view))
 	if x.who.Client == "" {
 		x.client = q.Refine(x.client)

@@ -334,6 +334,9 @@ func (x *exchange) unreadable(err error) *halt {
 	if x.ctx.Err() != nil {
 		return x.unreachable(err)
 	}
+	if errors.Is(err, errNoRoom) {
+		return x.unavailable(noRoom)
+	}
 	x.p.cfg.Log.Warn("unreadable reply", "name", x.up.Name, "error", err)
 	public := "the upstream's reply cannot be read, so it was not passed on"
 	if f, ok := errors.AsType[*fault.Error](err); ok && f.Public != "" {

@@ -97,7 +97,7 @@ type Config struct {
 	Bounce    bool     // a blocked call of a plain reply goes back to the model once or twice
 
 	MaxBody      int64 // bytes of a request and of a plain reply
-	MaxMemory    int64 // bytes of all requests that are being read and sent
+	MaxMemory    int64 // bytes of all requests and plain replies that are being read and sent
 	MaxHeld      int   // bytes of one held call
 	MaxBuffer    int   // bytes of a stream that wait behind a held call
 	MaxCalls     int   // tool calls of a reply

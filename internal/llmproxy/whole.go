@@ -25,14 +25,18 @@ func newGunzip(r io.Reader) (io.Reader, error) {
 	return g, nil
 }
 
-// readAll reads a reply of at most most bytes.
-func readAll(r io.Reader, size, most int64) ([]byte, error) {
+// readAll reads a reply of at most most bytes. The memory is the exchange's
+// until it ends.
+func (x *exchange) readAll(r io.Reader, size, most int64) ([]byte, error) {
 	if size > most {
 		return nil, errTooLarge
 	}
 	first := int64(4 << 10)
 	if size >= 0 {
 		first = min(size+1, 1<<20)
+	}
+	if !x.hold(first) {
+		return nil, errNoRoom
 	}
 	buf := make([]byte, 0, first)
 	for {
@@ -47,6 +51,9 @@ func readAll(r io.Reader, size, most int64) ([]byte, error) {
 			return nil, err
 		}
 		if len(buf) == cap(buf) {
+			if !x.hold(int64(cap(buf))) { // about twice as much in all
+				return nil, errNoRoom
+			}
 			buf = append(buf, 0)[:len(buf)]
 		}
 	}
@@ -54,7 +61,7 @@ func readAll(r io.Reader, size, most int64) ([]byte, error) {
 
 // relayError passes the upstream's own refusal on, byte for byte.
 func (x *exchange) relayError(resp *http.Response) *halt {
-	b, err := readAll(&idleReader{x: x, r: resp.Body}, resp.ContentLength, maxErrorBody)
+	b, err := x.readAll(&idleReader{x: x, r: resp.Body}, resp.ContentLength, maxErrorBody)
 	if err != nil {
 		return x.unreadable(err)
 	}
@@ -67,7 +74,7 @@ func (x *exchange) relayError(resp *http.Response) *halt {
 
 // relay passes on what carries no tool calls: counts, lists, vectors.
 func (x *exchange) relay(resp *http.Response, body io.Reader) *halt {
-	b, err := readAll(body, resp.ContentLength, x.p.cfg.MaxBody)
+	b, err := x.readAll(body, resp.ContentLength, x.p.cfg.MaxBody)
 	if err != nil {
 		return x.unreadable(err)
 	}
@@ -97,7 +104,7 @@ func (x *exchange) deliver(resp *http.Response, b []byte) *halt {
 
 // whole judges a plain reply.
 func (x *exchange) whole(resp *http.Response, body io.Reader) *halt {
-	b, err := readAll(body, resp.ContentLength, x.p.cfg.MaxBody)
+	b, err := x.readAll(body, resp.ContentLength, x.p.cfg.MaxBody)
 	if err != nil {
 		return x.unreadable(err)
 	}
@@ -105,6 +112,9 @@ func (x *exchange) whole(resp *http.Response, body io.Reader) *halt {
 	r, err := wire.ParseReply(x.route.API, b)
 	if err != nil {
 		return x.unreadable(err)
+	}
+	if !x.hold(r.Weight()) {
+		return x.unreadable(errNoRoom)
 	}
 	x.out.ended, x.out.replyID, x.out.stop, x.out.usage = true, r.ID, r.Stop, r.Usage
 	if h := x.texts(r, b); h != nil {

@@ -114,6 +114,24 @@ func ParseRequest(r Route, body []byte) (*Request, error) {
 	return q, nil
 }
 
+// What one element of a view takes, with what is kept beside it to judge it.
+const (
+	textWeight    = 64
+	segmentWeight = 192
+	callWeight    = 128
+)
+
+// Weight is about how many bytes of memory the view takes besides the body: of
+// one that consists of short strings it is many times as many.
+func (q *Request) Weight() int64 {
+	return textWeight*int64(len(q.Texts)) + segmentWeight*int64(len(q.Segments)) + callWeight*int64(len(q.Calls)+len(q.Results)+len(q.Tools))
+}
+
+// Weight is that of a request, for a reply.
+func (r *Reply) Weight() int64 {
+	return textWeight*int64(len(r.Texts)) + callWeight*int64(len(r.Calls))
+}
+
 func goodModel(s string) bool {
 	return s != "" && len(s) <= 256 && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f })
 }
