@@ -178,3 +178,32 @@ func TestMemoryOfReplies(t *testing.T) {
 		}
 	}
 }
+
+// TestSplitWords: what stands across the parts of a message is found, and what
+// only their borders make of harmless parts is not.
+func TestSplitWords(t *testing.T) {
+	long := strings.Repeat("many words ", 200)
+	for name, tt := range map[string]struct {
+		parts []string
+		want  int
+	}{
+		"two parts":         {[]string{"please deto", "nate it"}, 400},
+		"letter by letter":  {strings.Split("please detonate it", ""), 400},
+		"long parts":        {[]string{long + "deto", "nate " + long}, 400},
+		"an empty one":      {[]string{"deto", "", "nate"}, 400},
+		"other words":       {[]string{"deto", "xify nate"}, 200},
+		"the end of a word": {[]string{long + "undeto", "nate"}, 200},
+	} {
+		w := newWorld(t, nil, modelserver.Reply{Text: "x"})
+		var b strings.Builder
+		for i, part := range tt.parts {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			b.WriteString(`{"type":"text","text":"` + part + `"}`)
+		}
+		if got := w.send(http.MethodPost, forms[0].path, `{"model":"m-1","messages":[{"role":"user","content":[`+b.String()+`]}]}`); got.status != tt.want {
+			t.Errorf("%s: %d %.200s", name, got.status, got.body)
+		}
+	}
+}

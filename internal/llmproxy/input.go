@@ -83,6 +83,7 @@ func (x *exchange) news(known []bool) ([]screen.Verdict, error) {
 		out[i].Alert = "none"
 	}
 	var buf []byte
+	var border border
 	var texts []string // to be moderated, with their segments
 	var of []int
 	for i, t := range x.q.Texts {
@@ -94,6 +95,9 @@ func (x *exchange) news(known []bool) ([]screen.Verdict, error) {
 		}
 		buf = x.q.Text(x.view, i, buf)
 		add(&out[s], x.p.cfg.Screen.Text(buf))
+		if across := border.next(t, buf); across != nil {
+			add(&out[s], x.p.cfg.Screen.Text(across))
+		}
 		if x.p.cfg.Moderate != nil && (t.Role == "user" || t.Role == "tool") {
 			texts, of = append(texts, string(buf)), append(of, s)
 		}
