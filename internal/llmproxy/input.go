@@ -2,6 +2,7 @@ package llmproxy
 
 import (
 	"encoding/hex"
+	"encoding/json"
 	"slices"
 	"strings"
 
@@ -86,6 +87,7 @@ func (x *exchange) news(known []bool) ([]screen.Verdict, error) {
 	var border border
 	var texts []string // to be moderated, with their segments
 	var of []int
+	read := -1 // the call of the history whose arguments were just read
 	for i, t := range x.q.Texts {
 		s := t.Segment
 		if s < 0 || s >= len(known) {
@@ -94,7 +96,14 @@ func (x *exchange) news(known []bool) ([]screen.Verdict, error) {
 			continue
 		}
 		buf = x.q.Text(x.view, i, buf)
-		add(&out[s], x.p.cfg.Screen.Text(buf))
+		c, given := x.q.Given(i)
+		switch {
+		case given && c == read: // with the call's other strings
+		case given && x.arguments(c, &out[s]):
+			read = c
+		default:
+			add(&out[s], x.p.cfg.Screen.Text(buf))
+		}
 		if across := border.next(t, buf); across != nil {
 			add(&out[s], x.p.cfg.Screen.Text(across))
 		}
@@ -103,6 +112,17 @@ func (x *exchange) news(known []bool) ([]screen.Verdict, error) {
 		}
 	}
 	return out, x.moderate(texts, of, out)
+}
+
+// arguments judges what a call of the history was given as that of a call in a
+// reply is; false if it is no object or list, and so a text.
+func (x *exchange) arguments(call int, out *screen.Verdict) bool {
+	b := []byte(strings.TrimSpace(x.q.Argument(x.view, call)))
+	if len(b) == 0 || b[0] != '{' && b[0] != '[' || !json.Valid(b) {
+		return false
+	}
+	add(out, x.p.cfg.Screen.Arguments(b))
+	return true
 }
 
 // moderate judges new texts in one go, and each alone only if something is found.

@@ -18,6 +18,8 @@ import (
 	"sallyport/internal/fault"
 	"sallyport/internal/llmproxy/wire"
 	"sallyport/internal/record"
+	"sallyport/internal/scan"
+	"sallyport/internal/scan/screen"
 	"sallyport/test/fakes/modelserver"
 )
 
@@ -371,5 +373,44 @@ func TestSmuggling(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestHistoryOfCalls: what a call of the history was given is read as that of a
+// call in a reply is, whether the form writes it as JSON or as JSON in a string.
+func TestHistoryOfCalls(t *testing.T) {
+	strict, err := screen.New(screen.Settings{
+		Dangerous: []scan.Keyword{{Text: "DROP"}, {Text: "RM -RF"}}, DangerousAction: screen.Block, SuspiciousAction: screen.Alert, Unscanned: screen.Alert,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, given := range []struct {
+		args string
+		ok   bool
+	}{
+		{`{"sql":"DROP TABLE users"}`, false},
+		{`{"\u0073ql":"\u0044ROP TABLE users"}`, false},
+		{`{"command":"rm","args":["-fr","/srv"]}`, false},
+		{`{"text":"drop me a line"}`, true},
+	} {
+		text, err := json.Marshal(given.args)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for path, body := range map[string]string{
+			"/v1/chat/completions": fmt.Sprintf(`{"model":"gpt-4o","messages":[{"role":"user","content":"hi"},{"role":"assistant","tool_calls":[{"id":"a","type":"function","function":{"name":"x","arguments":%s}}]},{"role":"tool","tool_call_id":"a","content":"ok"}]}`, text),
+			"/v1/responses":        fmt.Sprintf(`{"model":"gpt-4o","input":[{"type":"function_call","call_id":"a","name":"x","arguments":%s},{"type":"function_call_output","call_id":"a","output":"ok"}]}`, text),
+			"/v1/messages":         fmt.Sprintf(`{"model":"claude-sonnet-4-5","max_tokens":5,"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":[{"type":"tool_use","id":"a","name":"x","input":%s}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"a","content":"ok"}]}]}`, given.args),
+			"/v1beta/models/gemini-2.5-flash:generateContent": fmt.Sprintf(`{"contents":[{"role":"model","parts":[{"functionCall":{"name":"x","args":%s}}]},{"role":"user","parts":[{"functionResponse":{"name":"x","response":{"r":"ok"}}}]}]}`, given.args),
+		} {
+			w := newWorld(t, func(w *world) { w.config.Screen = strict }, modelserver.Reply{Text: "x"})
+			if got := w.send(http.MethodPost, path, body); (got.status == 200) != given.ok {
+				t.Errorf("%s %s: %d %s", path, given.args, got.status, got.body)
+			}
+			if n := len(w.typed("LLM_call_start")); (n == 0) != given.ok || n > 1 {
+				t.Errorf("%s %s: %d warnings", path, given.args, n)
+			}
+		}
 	}
 }

@@ -15,8 +15,10 @@ func TestUnavailableFiles(t *testing.T) {
 		err  syscall.Errno
 		says string
 	}{
-		{syscall.EROFS, "cannot be written"}, {syscall.EACCES, "cannot be written"},
-		{syscall.ENOSPC, "is full"}, {syscall.EDQUOT, "is full"},
+		{syscall.EROFS, "cannot be written"},
+		{syscall.EACCES, "cannot be written"},
+		{syscall.ENOSPC, "is full"},
+		{syscall.EDQUOT, "is full"},
 	} {
 		err := unavailable("store.open", &fs.PathError{Op: "open", Path: "state.db", Err: tt.err})
 		if !fault.Is(err, fault.Unavailable) || !strings.Contains(fault.PublicText(err), tt.says) {

@@ -67,6 +67,7 @@ type Request struct {
 	Store        bool   // the server is to keep the reply
 
 	args  []Span // of Calls
+	given []int  // calls with arguments, by where these begin
 	usage edit   // what WithUsage does
 }
 
@@ -111,6 +112,7 @@ func ParseRequest(r Route, body []byte) (*Request, error) {
 		return nil, refused("the model is not a name of 1 to 256 printable characters")
 	}
 	q.name()
+	q.place()
 	return q, nil
 }
 
@@ -130,6 +132,33 @@ func (q *Request) Weight() int64 {
 // Weight is that of a request, for a reply.
 func (r *Reply) Weight() int64 {
 	return textWeight*int64(len(r.Texts)) + callWeight*int64(len(r.Calls))
+}
+
+// place orders the calls by where their arguments stand.
+func (q *Request) place() {
+	for i, s := range q.args {
+		if s.End > s.Start {
+			q.given = append(q.given, i)
+		}
+	}
+	slices.SortStableFunc(q.given, func(a, b int) int { return q.args[a].Start - q.args[b].Start })
+}
+
+// Given finds the call of the history in whose arguments text i stands. Of a
+// call of an unknown kind, whose arguments are the whole item, no text is said
+// to stand in them: what it says and what it was given are not told apart.
+func (q *Request) Given(i int) (call int, ok bool) {
+	t := q.Texts[i]
+	at, exact := slices.BinarySearchFunc(q.given, t.Span.Start, func(c, start int) int { return q.args[c].Start - start })
+	if !exact {
+		at--
+	}
+	if at < 0 || t.Span.End > q.args[q.given[at]].End {
+		return 0, false
+	}
+	call = q.given[at]
+	whole := t.Segment >= 0 && q.Segments[t.Segment].Span == q.args[call]
+	return call, !whole
 }
 
 func goodModel(s string) bool {
