@@ -146,7 +146,7 @@ func parseSealed(sealed []byte) (c Cost, head string, salt, box []byte, err erro
 	}
 	line, _ := strings.CutSuffix(string(sealed), "\n")
 	f := strings.Split(line, " ")
-	if len(f) != 7 || !strings.HasPrefix(line, sealedText) {
+	if len(f) != 7 || strings.ContainsAny(line, "\r\n") || !strings.HasPrefix(line, sealedText) {
 		return c, "", nil, nil, damaged
 	}
 	m, ok1 := number(f[2], "m=", 32)

@@ -41,7 +41,15 @@ func (r *ring) current(ctx context.Context) (State, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return st, r.adopt(st)
+	// What was read without the lock may be older than what another caller has
+	// adopted since, which would look like a rollback.
+	if st, err = r.book.State(ctx); err != nil {
+		return State{}, err
+	}
+	if err := r.adopt(st); err != nil {
+		return State{}, err
+	}
+	return st, nil
 }
 
 // adopt verifies a state and makes it the current one; under the write lock.

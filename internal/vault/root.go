@@ -129,7 +129,7 @@ func (r Root) text() []byte {
 func parseRoot(b []byte) (Root, error) {
 	line, _ := strings.CutSuffix(string(b), "\n")
 	enc, ok := strings.CutPrefix(line, rootText)
-	if !ok {
+	if !ok || strings.ContainsAny(enc, "\r\n") { // the decoder would pass over them
 		return Root{}, errors.New("it is no root key of a vault")
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(enc)
