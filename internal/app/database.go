@@ -12,6 +12,7 @@ import (
 	"sallyport/internal/audit"
 	"sallyport/internal/config"
 	"sallyport/internal/fault"
+	"sallyport/internal/scan/mask"
 	"sallyport/internal/store"
 )
 
@@ -21,6 +22,7 @@ type database struct {
 	cfg   *config.Config
 	env   []string // for git, when log.anchor names a repository
 	vars  *config.Env
+	mask  *mask.Masker // of what is stored; nil masks nothing
 
 	mu     sync.Mutex
 	store  *store.Store
@@ -60,6 +62,14 @@ func (a *App) Signer() *audit.Signer {
 	return a.lazy.signer
 }
 
+// masker gives what hides values before they are stored; nil hides nothing.
+// Store must have been called before.
+func (a *App) masker() *mask.Masker {
+	a.lazy.mu.Lock()
+	defer a.lazy.mu.Unlock()
+	return a.lazy.mask
+}
+
 func (d *database) open(ctx context.Context) (*store.Store, error) {
 	if d.store != nil {
 		return d.store, nil
@@ -72,13 +82,12 @@ func (d *database) open(ctx context.Context) (*store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	masker, err := newMasker(d.cfg, d.vars)
-	if err != nil {
+	if d.mask, err = newMasker(d.cfg, d.vars); err != nil {
 		return nil, err
 	}
 	var hide func(any) any
-	if masker != nil {
-		hide = masker.Value
+	if d.mask != nil {
+		hide = d.mask.Value
 	}
 	st, err := store.Open(ctx, store.Options{
 		Mask: hide,

@@ -36,13 +36,9 @@ func (a *App) newReadable(st *store.Store) (*readable, error) {
 	if err != nil {
 		return nil, err
 	}
-	masker, err := newMasker(a.Config, a.Env)
-	if err != nil {
-		return nil, err
-	}
 	hide := func(s string) string { return s }
-	if masker != nil {
-		hide = masker.String
+	if m := a.masker(); m != nil {
+		hide = m.String
 	}
 	return &readable{Store: st, file: file, log: file.Logger(), channels: a.Config.Monitoring.Channels, text: hide}, nil
 }
