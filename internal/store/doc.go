@@ -8,11 +8,11 @@
 // transaction, so there is no effect without evidence and no evidence without
 // effect; nothing is acknowledged before it is on disk; all writes of a process
 // go through one goroutine that commits them in groups, of which one that fails
-// undoes nothing but itself, and processes take turns (turnstile.go); labels only rise; a nonce
-// is consumed once; spent plus reserved never exceeds a limit by reservation, be it an
-// agent's, a key's or a day's, and what is held is let go everywhere at once;
-// times of entries never decrease; after a failed sync nothing is accepted any
-// more.
+// undoes nothing but itself, and processes take turns (turnstile.go); labels
+// only rise; a nonce is consumed once; spent plus reserved never exceeds a limit
+// by reservation, be it an agent's, a key's or a day's, and what is held is let
+// go everywhere at once; times of entries never decrease; after a failed sync
+// nothing is accepted any more.
 //
 // # Events
 //
@@ -34,6 +34,10 @@
 // (agents, sessions, contexts, models' aliases in accounts, keys) are not, and
 // neither are asks, statements and grants: what people sign and rules match must
 // be there to the letter.
+//
+// Data begin with the alert, so that the index of alerts need not look further
+// where there is none. Rows of events, leaves and openings are inserted together
+// at the end of a batch, or before a statement that names their tables.
 //
 // Events, asks and notes leave by Erase, one at a time, or by Retain, all before
 // a time; entries of the log, costs and counters stay.
