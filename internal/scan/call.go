@@ -8,8 +8,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-
-	"sallyport/internal/scan/command"
 )
 
 // callRules are what parsing a tool's arguments shows. A deterministic rule
@@ -17,6 +15,7 @@ import (
 var callRules = []Rule{
 	{"call.unresolved", "a script whose programs are known only when it runs", Medium, 0.5, false, "shell grammar"},
 	{"call.destructive", "a script that deletes or overwrites what nobody gets back", High, 0.9, false, "shell grammar"},
+	{"call.decode-and-run", "a script that runs what it decodes, so that nobody can read it before", High, 0.8, false, "shell grammar"},
 	{"call.fetch-and-run", "a script that runs what it fetches", High, 0.8, false, "shell grammar"},
 	{"call.sends", "a script that sends a file or opens a raw connection", High, 0.7, false, "shell grammar"},
 	{"call.disguised", "a script that hides a program's name, or that runs one whose name is not written in plain letters", High, 0.7, false, "shell grammar"},
@@ -147,106 +146,6 @@ func (e *Engine) parsed(id string, start, end int, detail string) Finding {
 	f := Finding{Block: r.Block}
 	f.Rule, f.Start, f.End, f.Severity, f.Confidence, f.Detail = r.ID, start, end, r.Severity, r.Confidence, detail
 	return f
-}
-
-// shell judges the programs of a script.
-func (e *Engine) shell(script string) []Finding {
-	s := command.Parse(script)
-	found := map[string]string{}
-	note := func(id, detail string) {
-		if _, ok := found[id]; !ok {
-			found[id] = detail
-		}
-	}
-	fetches, runs := "", ""
-	for _, p := range s.Programs {
-		where := fmt.Sprintf("line %d: %s", p.Line, p.Name)
-		if disguised(p) {
-			note("call.disguised", where)
-		}
-		switch name := strings.ToLower(p.Name); {
-		case destroys(name, p.Args):
-			note("call.destructive", where)
-		case name == "nc" || name == "ncat" || name == "socat" || name == "telnet":
-			note("call.sends", where)
-		case name == "curl" || name == "wget":
-			fetches = where
-			if uploads(p.Args) {
-				note("call.sends", where)
-			}
-		case name == "sh" || name == "bash" || name == "zsh" || name == "dash" || strings.HasPrefix(name, "python") || name == "perl" || name == "node":
-			runs = where
-		}
-	}
-	if strings.Contains(script, "/dev/tcp/") || strings.Contains(script, "/dev/udp/") {
-		note("call.sends", "a shell's own connection")
-	}
-	if fetches != "" && runs != "" {
-		note("call.fetch-and-run", fetches)
-	}
-	if s.Unresolved {
-		note("call.unresolved", "")
-	}
-	var out []Finding
-	for id, detail := range found {
-		out = append(out, e.parsed(id, 0, max(1, len(script)), detail))
-	}
-	return out
-}
-
-func destroys(name string, args []string) bool {
-	has := func(f func(string) bool) bool { return slices.ContainsFunc(args, f) }
-	switch {
-	case name == "mkfs" || strings.HasPrefix(name, "mkfs.") || name == "wipefs" || name == "shred":
-		return true
-	case name == "dd":
-		return has(func(a string) bool { return strings.HasPrefix(a, "of=/dev/") && !strings.HasPrefix(a, "of=/dev/null") })
-	case name == "rm":
-		deep := has(func(a string) bool {
-			return a == "--recursive" || len(a) > 1 && a[0] == '-' && a[1] != '-' && strings.ContainsAny(a, "rR")
-		})
-		return deep && has(func(a string) bool {
-			a = strings.TrimRight(a, "/*")
-			return a == "" || a == "~" || a == "." || a == ".." || strings.HasPrefix(a, "/") && strings.Count(a, "/") == 1 || strings.HasPrefix(a, "~/") && strings.Count(a, "/") == 1
-		})
-	}
-	return false
-}
-
-// disguised reports a program whose name is hidden from a reader: written in
-// letters that only look plain, or known only when it runs although what
-// follows are the flags of a removal of whole trees.
-func disguised(p command.Program) bool {
-	if !p.Dynamic {
-		plain := plainly(p.Name)
-		return plain != strings.ToLower(p.Name) && plain != "" && isASCII(plain)
-	}
-	deep, hard, operand := false, false, false
-	for _, a := range p.Args {
-		short := len(a) > 1 && len(a) < 8 && a[0] == '-' && a[1] != '-'
-		deep = deep || a == "--recursive" || short && strings.ContainsAny(a, "rR")
-		hard = hard || a == "--force" || short && strings.Contains(a, "f")
-		operand = operand || a != "" && a[0] != '-'
-	}
-	return deep && hard && operand
-}
-
-func isASCII(text string) bool {
-	return !strings.ContainsFunc(text, func(r rune) bool { return r > '~' })
-}
-
-func uploads(args []string) bool {
-	for i, a := range args {
-		switch {
-		case a == "-T", a == "--upload-file", strings.HasPrefix(a, "--post-file"), strings.HasPrefix(a, "--body-file"):
-			return true
-		case a == "-d", a == "--data", a == "--data-binary", a == "-F", a == "--form", a == "--data-raw", a == "--data-urlencode":
-			if i+1 < len(args) && strings.Contains(args[i+1], "@") {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // sql judges statements that stand by themselves in a string.

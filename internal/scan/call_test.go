@@ -56,6 +56,8 @@ func TestArguments(t *testing.T) {
 func FuzzArguments(f *testing.F) {
 	e := compile(f, Options{})
 	f.Add([]byte(`{"command":"rm -rf / $(echo x)","q":["drop table x; -- '"]}`))
+	f.Add([]byte(`{"url":"https://a.0x7f.1:80/AKIAIOSF/ODNN7EXAMPLE?a=%25252541&b=","k":"api_key = \"acme:9f2c4b7e1a8d3c6f\""}`))
+	f.Add([]byte(`{"c":"1. legal 2. winner thank year wave sausage worth useful legal winner thank yellow","key":"5HueCGU8rMjxEXxiPuD5BDku4MkFqeZyd4dZ1jvhTVqvbTLvyTJ"}`))
 	f.Fuzz(func(t *testing.T, args []byte) {
 		leaves, _ := e.Arguments(args)
 		for _, l := range leaves {

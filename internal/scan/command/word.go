@@ -244,12 +244,9 @@ func printed(fs []field) (string, bool) {
 	}
 	switch base(fs[0].text) {
 	case "echo":
-		for _, flag := range []string{"-n ", "-e ", "-E ", "-ne ", "-en "} {
-			text = strings.TrimPrefix(text, flag)
-		}
-		return text, true
+		return echoed(text), true
 	case "printf":
-		return text, !strings.ContainsAny(text, "%\\")
+		return ansiC(text), !strings.Contains(text, "%")
 	case "which":
 		return text, true
 	case "command", "type":
@@ -257,6 +254,25 @@ func printed(fs []field) (string, bool) {
 		return rest, found
 	}
 	return "", false
+}
+
+// echoed removes echo's options and reads the escapes that -e asks for.
+func echoed(text string) string {
+	escapes := false
+	for {
+		flag, rest, more := strings.Cut(text, " ")
+		if len(flag) < 2 || flag[0] != '-' || strings.Trim(flag[1:], "neE") != "" || !more {
+			break
+		}
+		if i := strings.LastIndexAny(flag, "eE"); i >= 0 {
+			escapes = flag[i] == 'e'
+		}
+		text = rest
+	}
+	if escapes {
+		return ansiC(text)
+	}
+	return text
 }
 
 func join(fs []field) (string, bool) {
