@@ -101,8 +101,8 @@ const environmentText = `Environment
   SALLYPORT_HOME     state directory when --home is not given
   NAISYS_FOLDER      folder of agent homes and reports; default: the state directory
   OPENAI_API_KEY, ANTHROPIC_API_KEY, GOOGLE_API_KEY
-                     keys of the providers that models: names; never shown, never
-                     given to a shell
+                     keys of the providers that models: names and that
+                     ` + "`" + `sallyport proxy` + "`" + ` calls; never shown, never given to a shell
   NO_COLOR           no colour when set to anything
   COLUMNS            width of tables on a terminal
 
@@ -118,6 +118,7 @@ const filesText = `Files, below the state directory unless said otherwise
   state.db             events and the verifiable log
   keys/owner           signs the operator's approvals
   keys/log.key         signs the log's checkpoints; keys/log.pub verifies them
+  alerts.lock          held by the process that watches and raises alerts
   home/AGENT/          an agent's own files
   logs/agent.log       readable log, JSON lines, rotated
   security_reports/    what patrols found: DATE-levelN-HOST.txt and .json

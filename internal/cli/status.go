@@ -56,7 +56,7 @@ func (c *call) status(s app.Status) {
 		if who == "" {
 			who = "everybody"
 		}
-		c.printf("stopped   %s\n", c.paint.yellow(visible(fmt.Sprintf("%s by %s at %s; `sallyport run` starts it again", who, x.By, localTime(x.At)))))
+		c.printf("stopped   %s\n", c.paint.yellow(visible(fmt.Sprintf("%s by %s at %s; starting it anew (`sallyport run`, `guard` or `proxy`) ends that", who, x.By, localTime(x.At)))))
 	}
 	c.printf("actions   %d under way\n", s.InFlight)
 	if s.OpenAsks > 0 {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"os/user"
 	"strings"
 	"time"
@@ -20,7 +21,8 @@ type stopCmd struct {
 func (stopCmd) Help() string {
 	return `Records the stop, refuses every further action of the agent, waits for its run to
 end and kills it if it does not: a run that hangs or was suspended ends too. It
-stays stopped until ` + "`sallyport run`" + ` starts it again. Examples:
+stays stopped until ` + "`sallyport run`" + `, guard or proxy is started for it anew: a proxy
+that runs refuses its calls. Examples:
   sallyport stop sarah
   sallyport stop --all`
 }
@@ -45,12 +47,12 @@ func (s stopCmd) Run(c *call) error {
 		if s.All {
 			who = "every agent"
 		}
-		c.printf("stopped %s; it stays stopped until `sallyport run` starts it again\n", visible(who))
+		c.printf("stopped %s; starting it anew (`sallyport run`, `guard` or `proxy`) ends that\n", visible(who))
 		if len(res.Runs) == 0 {
-			c.printf("nothing was running\n")
+			c.printf("no process of its own was running\n")
 		}
 		for _, r := range res.Runs {
-			c.printf("  pid %d (%s): %s\n", r.PID, visible(strings.Join(r.Agents, ", ")), c.howEnded(r.How))
+			c.printf("  pid %d (%s): %s\n", r.PID, visible(cmp.Or(strings.Join(r.Agents, ", "), "model proxy")), c.howEnded(r.How))
 			if r.How == app.StopAlive {
 				err = fault.New("stop", fault.Unavailable, "process %d could not be ended; its actions are refused, but end it by hand", r.PID)
 			}

@@ -188,7 +188,7 @@ func (g *Gate) decide(q record.Question) record.Decision {
 		return refuse("kind.absent", fmt.Sprintf("nothing here performs %s, so it cannot be done", q.Action.Kind))
 	}
 	if q.Snapshot.Stopped != "" && q.Action.Agent != "" {
-		return refuse("stopped", fmt.Sprintf("stopped by %s; `sallyport run` starts it again", q.Snapshot.Stopped))
+		return refuse("stopped", fmt.Sprintf("stopped by %s; starting it anew (`sallyport run`, `guard` or `proxy`) ends that", q.Snapshot.Stopped))
 	}
 	return g.cfg.Policy.Decide(q)
 }

@@ -186,7 +186,7 @@ func (t *tx) intend(in record.Intent, w words) (record.Receipt, error) {
 		return record.Receipt{}, fault.New("store.intend", fault.Conflict, "the label, grants or stop flag of %s moved while it was decided", whose(a.Agent))
 	}
 	if p.stopped != "" && a.Agent != "" {
-		return record.Receipt{}, t.refuse(in, fault.Denied, "stopped", "stopped by %s; `sallyport run` starts it again", p.stopped)
+		return record.Receipt{}, t.refuse(in, fault.Denied, "stopped", "stopped by %s; starting it anew (`sallyport run`, `guard` or `proxy`) ends that", p.stopped)
 	}
 	if err := t.consume(in); err != nil {
 		return record.Receipt{}, err
