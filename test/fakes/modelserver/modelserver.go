@@ -182,6 +182,13 @@ func Handler(s Script) *Fake {
 	return &Fake{script: s, used: make([]bool, len(s.Replies)), closed: make(chan struct{})}
 }
 
+// Say adds a reply to the end of the script.
+func (f *Fake) Say(r Reply) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.script.Replies, f.used = append(slices.Clip(f.script.Replies), r), append(f.used, false)
+}
+
 // Requests gives what was asked so far, in order of arrival.
 func (f *Fake) Requests() []Request {
 	f.mu.Lock()
