@@ -25,6 +25,8 @@ func TestNamed(t *testing.T) {
 		"{\"acme_key\": \"1234abcd-56ef-78ab-90cd-1234567890zz\"}": true,
 		"api_key=acme:kq7vPz2mWd9xRt4b":                            true,
 		"key=12345678901234567890123":                              true,
+		"keyid=9f2c4b7e1a8d3c6f":                                   false, // at an even place and at an odd one
+		" keyid=9f2c4b7e1a8d3c6f":                                  false,
 		// Names, words, numbers and what is no value.
 		"token = authenticationTokenProvider":                                false,
 		"secretKey := privateKeyFromPEMBlock":                                false,
