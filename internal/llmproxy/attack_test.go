@@ -207,3 +207,32 @@ func TestSplitWords(t *testing.T) {
 		}
 	}
 }
+
+// TestMemoryOfStreams: a held call counts against the memory of all, and what it
+// took is given back.
+func TestMemoryOfStreams(t *testing.T) {
+	const most = 512 << 10
+	size := 1 << 20
+	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "text/event-stream")
+		piece := `data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"ls","arguments":"` + strings.Repeat("y", 32<<10) + `"}}]}}]}` + "\n\n"
+		for range size / len(piece) {
+			_, _ = io.WriteString(rw, piece)
+		}
+		_, _ = io.WriteString(rw, `data: {"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}`+"\n\ndata: [DONE]\n\n")
+	}))
+	defer srv.Close()
+	w := &world{book: &book{approved: map[action.Digest]bool{}}, t: t}
+	w.start(func(w *world) { w.config.MaxMemory = most }, srv.URL)
+	if got := w.do(forms[0], true, "ping"); strings.Contains(got.body, "yyy") || !strings.Contains(got.body, "as many bytes") {
+		t.Errorf("%d %.300s", got.status, got.body)
+	}
+	size = 100 << 10
+	if got := w.do(forms[0], true, "ping"); !strings.Contains(got.body, "yyy") {
+		t.Errorf("a smaller one: %d %.300s", got.status, got.body)
+	}
+	w.settle()
+	if left := w.proxy.room.left; left != most {
+		t.Errorf("%d bytes were not given back", most-left)
+	}
+}

@@ -224,7 +224,7 @@ func TestHandedIsBounded(t *testing.T) {
 
 func TestSourceDrainsWithinItsBound(t *testing.T) {
 	r, w := io.Pipe()
-	s := newSource(r, 64)
+	s := newSource(r, 64, newRoom(1<<20))
 	defer s.close()
 	go w.Write([]byte("direct"))
 	if b, err := s.next(); err != nil || string(b) != "direct" {
@@ -270,7 +270,7 @@ func TestSourceDrainsWithinItsBound(t *testing.T) {
 func TestSourceHoldsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, w := io.Pipe()
-		s := newSource(r, 64)
+		s := newSource(r, 64, newRoom(1<<20))
 		s.drain()
 		n := 0
 		go func() {
@@ -336,6 +336,40 @@ func TestJudgedKeys(t *testing.T) {
 	if v, _ := find(base); v == nil {
 		t.Error("what blocks is let through once it was let through by a rule")
 	}
+}
+
+// TestSourceCounts: what waits counts against the memory of all, and is given
+// back.
+func TestSourceCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, w := io.Pipe()
+		all := newRoom(512 << 10)
+		s := newSource(r, 8<<20, all)
+		s.drain()
+		go func() {
+			for {
+				if _, err := w.Write(make([]byte, readSize)); err != nil {
+					return
+				}
+			}
+		}()
+		synctest.Wait()
+		if n := len(s.wait); n > 700<<10 || n < 128<<10 || all.left == 512<<10 {
+			t.Errorf("%d bytes wait, %d are left", n, all.left)
+		}
+		for range 3 { // the reading goes on when they were taken
+			if b, err := s.next(); err != nil || len(b) == 0 {
+				t.Errorf("%d bytes, %v", len(b), err)
+			}
+			synctest.Wait()
+		}
+		s.close()
+		w.Close()
+		r.Close()
+		if all.left != 512<<10 {
+			t.Errorf("%d bytes were not given back", 512<<10-all.left)
+		}
+	})
 }
 
 func TestSecretsDoNotComeBack(t *testing.T) {

@@ -29,13 +29,14 @@ type live struct {
 	dirty   bool // bytes wait to be flushed
 	gone    bool // the client does not read any more
 	blocked bool // a text ended the stream
+	counted int  // bytes held in the machine that count against the proxy's memory
 	keys    secret
 	tail    []byte // the end of what was read, for keys that are split
 }
 
 // stream judges a reply while it passes.
 func (x *exchange) stream(resp *http.Response, body io.Reader) *halt {
-	l := &live{x: x, resp: resp, in: newSource(body, x.p.cfg.MaxBuffer), keys: x.keys, spoken: spoken{x: x}}
+	l := &live{x: x, resp: resp, in: newSource(body, x.p.cfg.MaxBuffer, x.p.room), keys: x.keys, spoken: spoken{x: x}}
 	defer l.in.close()
 	l.scan = x.p.cfg.Screen.Stream()
 	l.m = stream.New(stream.Options{
@@ -76,6 +77,9 @@ func (l *live) pump() *halt {
 			if _, e := l.m.Write(b); e != nil {
 				return l.finish()
 			}
+			if !l.count() {
+				return l.stop(wire.Reason{Rule: "memory", Because: noRoom}, outcomeError)
+			}
 			l.flush()
 		}
 		switch {
@@ -99,6 +103,24 @@ func (l *live) pump() *halt {
 			return &halt{outcome: outcomeUpstream, because: "the upstream broke off"}
 		}
 	}
+}
+
+// countFrom is from how many bytes on what a stream keeps counts against the
+// proxy's memory: ordinary streams keep less and cost no lock.
+const countFrom = 64 << 10
+
+// count has what the machine keeps count; false means that there is no room.
+func (l *live) count() bool {
+	more := l.m.Held() - l.counted
+	switch {
+	case more > countFrom:
+		l.counted += more
+		return l.x.hold(int64(more))
+	case l.counted > 0 && l.m.Held() == 0:
+		l.x.p.room.give(int64(l.counted))
+		l.x.held, l.counted = l.x.held-int64(l.counted), 0
+	}
+	return true
 }
 
 // stop ends the stream with a reason.
@@ -238,6 +260,7 @@ func (x *exchange) deadline() {
 type source struct {
 	r    io.Reader
 	most int
+	room *room
 	buf  []byte // of the direct way
 
 	mu     sync.Mutex
@@ -245,12 +268,13 @@ type source struct {
 	drains bool
 	wait   []byte
 	spare  []byte
+	held   int64 // of wait, counted against the proxy's memory
 	err    error
 	done   bool
 }
 
-func newSource(r io.Reader, most int) *source {
-	s := &source{r: r, most: most, buf: make([]byte, readSize)}
+func newSource(r io.Reader, most int, in *room) *source {
+	s := &source{r: r, most: most, room: in, buf: make([]byte, readSize)}
 	s.cond = sync.NewCond(&s.mu)
 	return s
 }
@@ -271,6 +295,7 @@ func (s *source) next() ([]byte, error) {
 	}
 	out := s.wait
 	s.wait, s.spare = s.spare[:0], nil
+	s.give()
 	if cap(out) <= 1<<16 {
 		s.spare = out[:0:cap(out)]
 	}
@@ -295,7 +320,7 @@ func (s *source) fill() {
 		s.wait = append(s.wait, buf[:n]...)
 		s.err = err
 		s.cond.Broadcast()
-		for len(s.wait) >= s.most && !s.done {
+		for !s.done && (len(s.wait) >= s.most || !s.fits()) {
 			s.cond.Wait()
 		}
 		end := err != nil || s.done
@@ -306,10 +331,30 @@ func (s *source) fill() {
 	}
 }
 
+// fits has what waits count; without room the upstream is held back until it was
+// taken.
+func (s *source) fits() bool {
+	more := int64(cap(s.wait)) - s.held
+	if more <= countFrom {
+		return true
+	}
+	if !s.room.take(more) {
+		return false
+	}
+	s.held += more
+	return true
+}
+
+func (s *source) give() {
+	s.room.give(s.held)
+	s.held = 0
+}
+
 // close ends the filling; the reader's own end is its owner's matter.
 func (s *source) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.done = true
+	s.give()
 	s.cond.Broadcast()
 }

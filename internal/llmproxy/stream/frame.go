@@ -40,6 +40,10 @@ type framer struct {
 
 var bom = []byte("\xef\xbb\xbf")
 
+// Held gives the bytes that wait in the machine: for the rest of their event, or
+// for a call to be judged.
+func (m *Machine) Held() int { return m.held + len(m.f.buf) }
+
 // next finds the end of the event that starts b; 0 means more is needed and
 // negative that the bytes are no event.
 func (f *framer) next(b []byte) int {
