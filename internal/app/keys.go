@@ -117,9 +117,6 @@ func (a *App) newKey(r KeyRequest) (record.APIKey, error) {
 			return bad("%s: %v is no amount of dollars; use 0 to %d, or leave it out for no limit", d.flag, d.value, int(maxKeyDollars))
 		}
 	}
-	if r.Requests < 0 || r.Tokens < 0 {
-		return bad("--requests and --tokens count per minute and are not negative; 0 is no limit")
-	}
 	if r.Client != "" && !slices.Contains(wire.Clients(), wire.Client(r.Client)) {
 		return bad("no client is called %.40q; leave --client out, or see `sallyport keys create --help`", r.Client)
 	}
