@@ -188,8 +188,8 @@ func ambiguous(r *http.Request) bool {
 			return true
 		}
 	}
-	if len(r.Trailer) > 0 {
-		return true // nobody would judge it
+	if len(r.Trailer) > 0 || !utf8Body(r.Header.Get("Content-Type")) {
+		return true // nobody would judge it, or in other characters than its reader's
 	}
 	for name, values := range r.Header {
 		for _, v := range values {
@@ -199,6 +199,13 @@ func ambiguous(r *http.Request) bool {
 		}
 	}
 	return false
+}
+
+// utf8Body tells that a body's type leaves its characters to be UTF-8.
+func utf8Body(contentType string) bool {
+	_, set, named := strings.Cut(strings.ToLower(contentType), "charset")
+	set = strings.Trim(set, "= \t\"';")
+	return !named || set == "utf-8" || set == "utf8" || set == "us-ascii"
 }
 
 // parse makes the view, and the digest of what will be sent.

@@ -317,6 +317,8 @@ func TestHeadIsRefused(t *testing.T) {
 		"unknown path":   {"POST", "/v1/audio/speech", body, nil, 404},
 		"dots":           {"POST", "/v1/../v1/messages", body, nil, 404},
 		"method":         {"PUT", "/v1/messages", body, nil, 404},
+		"other letters":  {"POST", "/v1/chat/completions", forms[0].ask("p", false), []string{"Content-Type", "application/json; charset=utf-7"}, 400},
+		"two charsets":   {"POST", "/v1/chat/completions", forms[0].ask("p", false), []string{"Content-Type", "application/json; charset=utf-8; charset=utf-16"}, 400},
 		"websocket":      {"GET", "/v1/responses", "", []string{"Connection", "Upgrade", "Upgrade", "websocket"}, 426},
 		"other origin":   {"POST", "/v1/messages", body, []string{"Origin", "https://evil.example"}, 403},
 		"body of a GET":  {"GET", "/v1/models", "{}", nil, 400},
