@@ -50,16 +50,22 @@ func (x *exchange) decide(c wire.Call) (stream.Verdict, []*gate.Permit) {
 		inner = append([]wire.Call{c}, inner...) // more may happen than what is seen inside
 	}
 	var permits []*gate.Permit
+	asked := false
 	err := x.judgeable(c, inner)
 	for i := 0; err == nil && i < len(inner); i++ {
 		var p *gate.Permit
-		if p, err = x.openCall(inner[i], resolved, x.patience); err == nil {
+		var act screen.Action
+		if p, act, err = x.openCall(inner[i], resolved, x.patience); err == nil {
 			permits = append(permits, p)
+			asked = asked || act == screen.Ask // and answered with a yes
 		}
 	}
 	if err != nil {
 		x.withdraw(permits, "another part of the same call was denied")
 		return x.blocked(c, err), nil
+	}
+	if asked {
+		x.p.judged.approve(x.who, []byte(c.Arguments))
 	}
 	x.p.cfg.Observe.Call(c.Name, "released")
 	return stream.Verdict{Release: true}, permits
@@ -81,8 +87,8 @@ func (x *exchange) judgeable(c wire.Call, inner []wire.Call) error {
 	return nil
 }
 
-// openCall opens one tool call.
-func (x *exchange) openCall(c wire.Call, resolved bool, patient *patience) (*gate.Permit, error) {
+// openCall opens one tool call, and says what its arguments lead to.
+func (x *exchange) openCall(c wire.Call, resolved bool, patient *patience) (*gate.Permit, screen.Action, error) {
 	v := x.p.cfg.Screen.Arguments([]byte(c.Arguments))
 	if v.Action != screen.Pass {
 		add(&x.out.verdict, screen.Verdict{Alert: v.Alert, Findings: v.Findings})
@@ -92,7 +98,7 @@ func (x *exchange) openCall(c wire.Call, resolved bool, patient *patience) (*gat
 	if name == "" {
 		name = c.Type
 	}
-	return x.p.openAction(x.ctx, action.Action{
+	p, err := x.p.openAction(x.ctx, action.Action{
 		Kind: action.ToolCall, Target: "client/" + name,
 		// No id of the call: an identical call later finds its approval.
 		Args: map[string]any{
@@ -101,6 +107,7 @@ func (x *exchange) openCall(c wire.Call, resolved bool, patient *patience) (*gat
 		},
 		Agent: x.who.Agent, Session: x.who.Session, Context: x.who.Context, Principal: principal.ForAgent(x.who.Agent),
 	}, patient)
+	return p, v.Action, err
 }
 
 // blocked gives the line that stands in a call's place.
@@ -139,7 +146,7 @@ func (x *exchange) hand(c wire.Call, ps []*gate.Permit) {
 // report writes down a call that the provider has performed already. Nobody can
 // stop it any more, so a denial of it alerts.
 func (x *exchange) report(c wire.Call) stream.Verdict {
-	p, err := x.openCall(c, true, &patience{asks: maxAsks})
+	p, _, err := x.openCall(c, true, &patience{asks: maxAsks})
 	x.p.cfg.Observe.Call(c.Name, "reported")
 	if err == nil {
 		data := map[string]any{"call_id": plain(c.ID, maxName), "model": x.target}

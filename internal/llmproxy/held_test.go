@@ -184,7 +184,7 @@ func TestGeminiResultsRepeat(t *testing.T) {
 	var permits []*gate.Permit
 	open := func() {
 		x.patience = &patience{}
-		p, err := x.openCall(wire.Call{Name: "ls", Arguments: "{}", Type: "function"}, true, x.patience)
+		p, _, err := x.openCall(wire.Call{Name: "ls", Arguments: "{}", Type: "function"}, true, x.patience)
 		if err != nil {
 			t.Fatal(err)
 		}

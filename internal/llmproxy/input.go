@@ -121,7 +121,11 @@ func (x *exchange) arguments(call int, out *screen.Verdict) bool {
 	if len(b) == 0 || b[0] != '{' && b[0] != '[' || !json.Valid(b) {
 		return false
 	}
-	add(out, x.p.cfg.Screen.Arguments(b))
+	v := x.p.cfg.Screen.Arguments(b)
+	if v.Action == screen.Ask && x.p.judged.approved(x.who, b) {
+		return true
+	}
+	add(out, v)
 	return true
 }
 

@@ -1,6 +1,7 @@
 package llmproxy
 
 import (
+	"encoding/json"
 	"sync"
 
 	"sallyport/internal/label"
@@ -29,6 +30,7 @@ type judged struct {
 	mu     sync.Mutex
 	parts  *recent[part, *screen.Verdict] // nil = nothing was found
 	labels *recent[string, label.Label]
+	yes    *recent[sum, bool] // what was given to calls that people said yes to
 }
 
 // part identifies a segment under everything its verdict depends on: which of
@@ -43,7 +45,40 @@ type part struct {
 }
 
 func newJudged(most int) *judged {
-	return &judged{hash: newHasher(), parts: newRecent[part, *screen.Verdict](most), labels: newRecent[string, label.Label](maxLabels)}
+	return &judged{hash: newHasher(), parts: newRecent[part, *screen.Verdict](most), labels: newRecent[string, label.Label](maxLabels), yes: newRecent[sum, bool](maxYes)}
+}
+
+// maxYes is how many approved calls are remembered.
+const maxYes = 1 << 14
+
+// yesKey names what a call was given in a context, however a client writes its
+// JSON when it repeats the call in its history.
+func (j *judged) yesKey(who Caller, args []byte) sum {
+	var v any
+	if json.Unmarshal(args, &v) == nil {
+		if b, err := json.Marshal(v); err == nil {
+			args = b
+		}
+	}
+	return j.hash.text(who.Key + "\x00" + who.contextOf() + "\x00" + string(args))
+}
+
+// approve notes that somebody said yes to a call: its history is not asked about
+// once more in the same context.
+func (j *judged) approve(who Caller, args []byte) {
+	k := j.yesKey(who, args)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.yes.put(k, true)
+}
+
+// approved tells whether somebody did.
+func (j *judged) approved(who Caller, args []byte) bool {
+	k := j.yesKey(who, args)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	_, ok := j.yes.get(k)
+	return ok
 }
 
 // scope is what a verdict depends on besides the bytes.
