@@ -40,12 +40,15 @@
 //
 // # Bounds
 //
-// Two levels, two compartments, three integrities; two or three contexts, of
+// Two levels, two compartments, three integrities; one to three contexts, of
 // which one is a child that is born at most once in each run (and set back any
 // number of times); one to four objects at the start and one or two that each
-// context makes; up to two slots and three tools. Depths are in TestWorlds.
-// States are told apart by a 64-bit hash seeded anew each time: with 10^5 states
-// a collision, which could hide one, has a chance below 10^-9.
+// context makes; up to two slots and three tools. The worlds are finite, and
+// within them nothing else is bounded: all of them were explored to the end, of
+// whatever length a strategy is (SALLYPORT_MODEL_FULL does it again); TestWorlds
+// says which are each time, and how deep the largest are. States are told apart
+// by a 64-bit hash seeded anew each time: with 10^6 states a collision, which
+// could hide one, has a chance below 10^-7.
 //
 // Not in it: time and the use of resources, beyond that a run in which a context
 // acts and one in which it waits are told apart; what people choose to sign; the

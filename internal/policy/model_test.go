@@ -1,0 +1,412 @@
+package policy_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"sallyport/internal/action"
+	"sallyport/internal/audit"
+	"sallyport/internal/fault"
+	"sallyport/internal/gate"
+	"sallyport/internal/label"
+	"sallyport/internal/policy"
+	"sallyport/internal/principal"
+	"sallyport/internal/record"
+	"sallyport/internal/store"
+	"sallyport/test/flowmodel"
+)
+
+// The model of test/flowmodel, whose theorems are checked there, and the
+// implementation (the engine, the gate and the ledger in SQLite) take the same
+// random steps; verdicts, the rule that denied and labels must agree.
+//
+// What is compared: R0 (what nobody described), R1 and R3 to R6 on contexts of
+// agents with random clearances and ceilings, tools, recipients, models and
+// items with random labels, R8 for approvals of data.lower and of commands that
+// ask, and standing grants with delegation. Where the implementation differs:
+//
+//   - It has no references (R2): the result of a call is read at once, so a step
+//     is the model's Call and then Read.
+//   - R1's third condition, the model's endpoint, is checked by the model.call
+//     that would send the context there, as R3c.
+//   - data.write compares levels and compartments with the item's clearance, not
+//     yet the integrity (R5); there are no mail and memory slots yet.
+//   - Only the operator spawns. A context may be born above its agent's
+//     clearance or with less integrity than its ceiling (R6): it can do nothing
+//     then, because each of its actions is denied by R1.
+//   - R7, futures and R9 are not there yet: they are checked in the model alone.
+//   - An action has an approval or a grant that covers it, never both.
+//
+// A check is 500 steps. SALLYPORT_MODEL_STEPS sets how many are taken in all,
+// 50,000 by default, with labels, nonces and grants in memory; a tenth as many
+// are taken again with the store.
+
+const stepsPerCheck = 500
+
+// both is the implementation and the model of it.
+type both struct {
+	book
+	g    *gate.Gate
+	now  time.Time
+	find []record.Approval // what the next action has
+
+	rules    flowmodel.Rules
+	agents   map[string]policy.Agent
+	settings policy.Settings
+	round    int
+	names    []string // of contexts
+	contexts map[string]*flowmodel.Context
+	owner    map[string]string // context -> agent
+	standing flowmodel.Standings
+	ids      []string
+	nonces   []string
+	used     map[string]bool
+	counts   map[string]int // how often what was seen, to know that it is
+}
+
+// Find implements gate.Approver.
+func (b *both) Find(context.Context, action.Digest) ([]record.Approval, error) { return b.find, nil }
+
+// Await implements gate.Approver: nobody answers.
+func (b *both) Await(context.Context, record.ApprovalRequest) ([]record.Approval, error) {
+	return nil, fault.New("test", fault.NeedsAsk, "nobody answered")
+}
+
+// Perform implements gate.Executor.
+func (b *both) Perform(_ context.Context, p *gate.Permit) (record.Result, error) {
+	_, err := p.Take()
+	return record.Result{}, err
+}
+
+var (
+	noon       = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	everything = label.New(label.Secret, label.Foreign, 3)
+	open       = label.New(label.Public, label.Foreign, 0)
+	modelSays  = label.New(label.Public, label.Member, 0)
+)
+
+func modelSteps(t *testing.T) int {
+	steps := 50_000
+	if text := os.Getenv("SALLYPORT_MODEL_STEPS"); text != "" {
+		if _, err := fmt.Sscan(text, &steps); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return steps
+}
+
+// TestModel compares the engine and the gate with the model.
+func TestModel(t *testing.T) {
+	b := newBoth()
+	b.book = &memory{now: b.clock, contexts: map[string]record.Fork{}, nonces: map[string]bool{}}
+	b.run(t, modelSteps(t))
+}
+
+// TestModelStore compares them with the ledger in SQLite.
+func TestModelStore(t *testing.T) {
+	b := newBoth()
+	dir := t.TempDir()
+	keys, err := audit.OpenKeys(filepath.Join(dir, "keys"), "model")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := store.Open(t.Context(), store.Options{Dir: dir, Tree: keys, Instance: "model", Now: b.clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	b.book = s
+	b.run(t, modelSteps(t)/10)
+}
+
+func newBoth() *both {
+	return &both{now: noon, counts: map[string]int{}, used: map[string]bool{}}
+}
+
+func (b *both) clock() time.Time { return b.now }
+
+func (b *both) run(t *testing.T, steps int) {
+	taken := 0
+	for taken < steps && !t.Failed() {
+		rapid.Check(t, func(rt *rapid.T) {
+			if taken < steps || t.Failed() { // a check is 100 of these, whatever is asked for
+				taken += stepsPerCheck
+				b.check(rt, t)
+			}
+		})
+	}
+	for _, what := range []string{"R1a", "R1b", "R3a", "R3b", "R3c", "R6", "R8", "allow", "grant", "delegate", "approval", "used"} {
+		if steps >= 5000 && b.counts[what] < steps/10_000+1 {
+			t.Errorf("%s was seen %d times only in %d steps", what, b.counts[what], taken)
+		}
+	}
+	t.Logf("%d steps: %v", taken, b.counts)
+}
+
+func (b *both) check(rt *rapid.T, t *testing.T) {
+	b.begin(rt)
+	for range stepsPerCheck {
+		switch n := rapid.IntRange(0, 99).Draw(rt, "step"); {
+		case len(b.names) < 3 || n < 3:
+			b.spawn(rt, t)
+		case n < 70:
+			b.act(rt, t)
+		case n < 84:
+			b.command(rt, t)
+		case n < 90:
+			b.lower(rt, t)
+		case n < 96:
+			b.give(rt, t)
+		case n < 98:
+			b.revoke(rt, t)
+		default:
+			b.now = b.now.Add(time.Minute)
+			b.standing.Now++
+		}
+	}
+}
+
+// labels draws a label, often one end of the lattice, so that much is allowed
+// and much denied.
+func labels(common ...label.Label) *rapid.Generator[label.Label] {
+	return rapid.Custom(func(t *rapid.T) label.Label {
+		if i := rapid.IntRange(0, 2*len(common)).Draw(t, "common"); i < len(common) {
+			return common[i]
+		}
+		return label.New(label.Level(rapid.IntRange(0, 3).Draw(t, "level")), label.Integrity(rapid.IntRange(0, 2).Draw(t, "integrity")),
+			label.Compartments(rapid.IntRange(0, 3).Draw(t, "compartments")))
+	})
+}
+
+var (
+	low  = labels(label.Bottom, label.Bottom, modelSays, open)
+	high = labels(everything, everything, everything)
+)
+
+// begin makes a new engine of random settings, and forgets contexts and grants.
+func (b *both) begin(rt *rapid.T) {
+	for _, id := range b.ids {
+		_ = b.Revoke(context.Background(), id, "test")
+	}
+	b.round++
+	b.names, b.contexts, b.owner = nil, map[string]*flowmodel.Context{}, map[string]string{}
+	b.ids, b.standing, b.nonces = nil, flowmodel.Standings{}, nil
+	agent := func() policy.Agent {
+		return policy.Agent{Profile: "p", Ceiling: high.Draw(rt, "ceiling"), Clearance: high.Draw(rt, "clearance")}
+	}
+	b.agents = map[string]policy.Agent{
+		"ann": agent(), "bob": agent(),
+		"manual": {Profile: "p", Protection: policy.ProtectManual, Ceiling: everything, Clearance: everything},
+	}
+	b.settings = policy.Settings{
+		Agents: b.agents, AllowedPaths: []string{"/d"},
+		Profiles: map[string]policy.Profile{"p": {Exec: true, Writable: true, View: low.Draw(rt, "view")}},
+	}
+	for _, i := range []string{"0", "1"} {
+		for kind, name := range map[action.Kind]string{action.ModelCall: "m/", action.MessageSend: "mail/", action.ToolCall: "t/", action.DataWrite: "slot/"} {
+			b.settings.Sinks = append(b.settings.Sinks, policy.Sink{Kind: kind, Target: name + i, Clearance: label.Label{}})
+		}
+		b.settings.Results = append(b.settings.Results, policy.Result{Kind: action.ToolCall, Target: "t/" + i, Label: low.Draw(rt, "result")})
+	}
+	slices.SortFunc(b.settings.Sinks, func(x, y policy.Sink) int {
+		return len(x.Target)*256 + int(x.Target[0]) - len(y.Target)*256 - int(y.Target[0])
+	})
+	for i := range b.settings.Sinks {
+		b.settings.Sinks[i].Clearance = high.Draw(rt, "sink")
+	}
+	e, err := policy.New(b.settings)
+	if err != nil {
+		rt.Fatal(err)
+	}
+	executors := map[action.Kind]gate.Executor{}
+	for _, r := range action.Kinds() {
+		executors[r.Kind] = b
+	}
+	if b.g, err = gate.New(gate.Config{Ledger: b.book, Policy: e, Approver: b, Executors: executors, Now: func() time.Time { return b.now }}); err != nil {
+		rt.Fatal(err)
+	}
+}
+
+// do takes a step on both sides: denied is the model's rule, empty if it
+// allows, and after the label that the context has then.
+func (b *both) do(rt *rapid.T, t *testing.T, a action.Action, denied string, after label.Label) {
+	_, err := b.g.Do(t.Context(), a)
+	b.find = nil
+	if (err == nil) != (denied == "") {
+		rt.Fatalf("%s %s by %s: implementation %v, model %q\n%+v", a.Kind, a.Target, a.Agent, err, denied, b.settings)
+	}
+	if denied == "" {
+		b.counts["allow"]++
+	} else {
+		b.counts[denied]++
+		b.sameRule(rt, err, denied)
+	}
+	c := b.contexts[a.Context]
+	if c == nil {
+		return
+	}
+	if denied == "" {
+		c.Label = after
+	}
+	snap, err := b.Snapshot(t.Context(), record.Scope{Agent: a.Agent, Session: a.Session, Context: a.Context})
+	if err != nil || snap.Context != c.Label || snap.Ceiling != c.Ceiling {
+		rt.Fatalf("%s %s: label %s below %s (%v), model %s below %s", a.Kind, a.Target, snap.Context, snap.Ceiling, err, c.Label, c.Ceiling)
+	}
+}
+
+func (b *both) sameRule(rt *rapid.T, err error, rule string) {
+	if refusal, ok := errors.AsType[*gate.Refusal](err); ok && !slices.Contains(refusal.Decision.Rules, rule) {
+		rt.Fatalf("denied by %v, by %s in the model", refusal.Decision.Rules, rule)
+	}
+	if !fault.Is(err, fault.Denied) {
+		rt.Fatalf("an error is no denial: %v", err)
+	}
+}
+
+func (b *both) spawn(rt *rapid.T, t *testing.T) {
+	agent := rapid.SampledFrom([]string{"ann", "bob", "manual", "eve"}).Draw(rt, "agent")
+	l, ceiling := low.Draw(rt, "label"), high.Draw(rt, "ceiling")
+	if known, ok := b.agents[agent]; ok && rapid.IntRange(0, 3).Draw(rt, "fits") > 0 {
+		ceiling = known.Ceiling
+	}
+	name := fmt.Sprintf("c%d-%d", b.round, len(b.names))
+	a := action.Action{
+		Kind: action.AgentSpawn, Target: agent, Session: "s", Principal: principal.TheOperator("op"),
+		Args: map[string]any{"context": name, "label": l.String(), "ceiling": ceiling.String()},
+	}
+	denied := ""
+	configured, ok := b.agents[agent]
+	switch {
+	case !ok || !ceiling.FlowsTo(configured.Ceiling):
+		denied = "R6"
+	case !l.ConfFlowsTo(ceiling):
+		denied = "spawn.labels"
+	}
+	b.do(rt, t, a, denied, label.Label{})
+	c := &flowmodel.Context{Agent: b.agentOf(agent), Label: l, Ceiling: ceiling}
+	if denied != "" {
+		if len(b.names) > 0 {
+			return
+		}
+		c.Label, c.Ceiling = label.Unlabelled, open // R0: one that was never born, but acts
+	}
+	b.names, b.contexts[name], b.owner[name] = append(b.names, name), c, agent
+}
+
+// agentOf gives an agent as the model knows it; its endpoint takes everything,
+// because model.call compares that.
+func (b *both) agentOf(name string) flowmodel.Agent {
+	a, ok := b.agents[name]
+	return flowmodel.Agent{Name: name, Unknown: !ok, Clearance: a.Clearance, Endpoint: label.Unlabelled}
+}
+
+func (b *both) pick(rt *rapid.T) (string, *flowmodel.Context, string) {
+	name := rapid.SampledFrom(b.names).Draw(rt, "context")
+	return name, b.contexts[name], b.owner[name]
+}
+
+// act is an action of an agent with arguments by reference.
+func (b *both) act(rt *rapid.T, t *testing.T) {
+	name, c, agent := b.pick(rt)
+	kinds := []action.Kind{action.ModelCall, action.MessageSend, action.ToolCall, action.DataRead, action.DataWrite, action.FileRead}
+	kind := rapid.SampledFrom(kinds).Draw(rt, "kind")
+	if agent == "manual" {
+		kind = action.ModelCall
+	}
+	a := action.Action{
+		Kind: kind, Agent: agent, Session: "s", Context: name, Principal: principal.ForAgent(agent),
+		Args: map[string]any{}, ArgLabels: map[string]label.Label{},
+	}
+	row, _ := action.RowOf(kind)
+	tool := flowmodel.Tool{Needs: row.Needs}
+	args := flowmodel.Args{Refs: label.Bottom, Control: label.Bottom}
+	i := rapid.IntRange(0, 2).Draw(rt, "target") // the last one is not listed
+	plain := b.describe(&a, &tool, c, i)
+	if rapid.Bool().Draw(rt, "body") {
+		args.Refs = low.Draw(rt, "body label")
+		a.ArgLabels["body"] = args.Refs
+	}
+	if len(row.Control) > 0 && rapid.IntRange(0, 3).Draw(rt, "control") == 0 {
+		args.Control = low.Draw(rt, "control label")
+		a.ArgLabels[row.Control[0]] = args.Control
+	}
+	if kind == action.DataRead { // the item is what is read
+		tool.Result = b.rules.LabelOf(nil)
+		if l, ok := a.ArgLabels["item"]; ok {
+			tool.Result = b.rules.LabelOf(&l)
+		}
+	}
+	after, denied := b.judge(*c, tool, args)
+	switch {
+	case c.Agent.Unknown:
+		denied = "agent.unknown"
+	case denied == "":
+		denied = plain
+	}
+	b.do(rt, t, a, denied, after)
+}
+
+// judge is the model's Call, the result of which is read at once.
+func (b *both) judge(c flowmodel.Context, tool flowmodel.Tool, args flowmodel.Args) (label.Label, string) {
+	result, denied := b.rules.Call(c, tool, args)
+	if denied != "" {
+		return c.Label, string(denied)
+	}
+	after, denied := b.rules.Read(c, result)
+	return after, map[flowmodel.Rule]string{"R1 clearance": "R1a", "R1 ceiling": "R1b"}[denied]
+}
+
+// describe fills in the i-th target of a kind, and says what the settings say of
+// it: its clearance, what it brings back, and the rule that denies it anyway.
+func (b *both) describe(a *action.Action, tool *flowmodel.Tool, c *flowmodel.Context, i int) (denied string) {
+	names := map[action.Kind]string{
+		action.ModelCall: "m/", action.MessageSend: "mail/", action.ToolCall: "t/", action.DataWrite: "slot/", action.DataRead: "item/", action.FileRead: "/d/",
+	}
+	a.Target = names[a.Kind] + fmt.Sprint(i)
+	sink := slices.IndexFunc(b.settings.Sinks, func(s policy.Sink) bool { return s.Kind == a.Kind && s.Target == a.Target })
+	clearance := b.agents[a.Agent].Clearance
+	if sink >= 0 {
+		tool.Clearance = b.settings.Sinks[sink].Clearance
+	}
+	switch a.Kind {
+	case action.ModelCall:
+		tool.Result = modelSays
+		return ""
+	case action.MessageSend:
+		tool.Result = open
+	case action.ToolCall:
+		tool.Result = b.rules.LabelOf(nil)
+		if i < len(b.settings.Results) {
+			tool.Result = b.settings.Results[i].Label
+		}
+	case action.DataWrite:
+		tool.Result = label.Bottom
+		if sink < 0 {
+			tool.Clearance = clearance
+		}
+		return ""
+	case action.DataRead:
+		tool.Clearance = clearance
+		return ""
+	default: // file.read
+		a.Args["path"] = a.Target
+		tool.Clearance, tool.Result = c.Ceiling, b.settings.Profiles["p"].View
+		if i == 2 {
+			a.Target, a.Args["path"] = "/e", "/e"
+			return "security.allowed_file_paths"
+		}
+		return ""
+	}
+	if sink < 0 {
+		return "default"
+	}
+	return ""
+}
