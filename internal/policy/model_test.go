@@ -95,6 +95,9 @@ var (
 
 func modelSteps(t *testing.T) int {
 	steps := 50_000
+	if raced {
+		steps = 5000
+	}
 	if text := os.Getenv("SALLYPORT_MODEL_STEPS"); text != "" {
 		if _, err := fmt.Sscan(text, &steps); err != nil {
 			t.Fatal(err)

@@ -36,6 +36,8 @@ func TestWorlds(t *testing.T) {
 			start := time.Now()
 			if os.Getenv("SALLYPORT_MODEL_FULL") != "" {
 				tt.depth = 0
+			} else if raced {
+				tt.depth = 5
 			}
 			rep := w.Explore(Rules{}, tt.depth, tt.theorems...)
 			if rep.Broken != "" {

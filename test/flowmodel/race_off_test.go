@@ -1,0 +1,5 @@
+//go:build !race
+
+package flowmodel
+
+const raced = false

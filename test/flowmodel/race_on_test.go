@@ -1,0 +1,7 @@
+//go:build race
+
+package flowmodel
+
+// raced says that the race detector makes each step ten times slower, while
+// there is one goroutine: fewer steps do.
+const raced = true
