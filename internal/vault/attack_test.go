@@ -188,6 +188,18 @@ func (a *attacked) swaps() {
 	}
 }
 
+// TestAnotherRow: a book whose index was altered gives a true row, of another id.
+func TestAnotherRow(t *testing.T) {
+	v, m, _ := made(t)
+	put(t, v, "a", low, []byte("a"))
+	put(t, v, "b", low, []byte("b"))
+	m.items["a"] = m.items["b"]
+	data, _, err := v.Get(t.Context(), anybody, "a", 0)
+	if data != nil || !fault.Is(err, fault.Corrupt) {
+		t.Errorf("%q, %v", data, err)
+	}
+}
+
 // TestOtherInstance: the same rows, the same keys, another instance.
 func TestOtherInstance(t *testing.T) {
 	a := attack(t)

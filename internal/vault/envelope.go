@@ -112,7 +112,6 @@ func unwrapKey(key *recordKey, kek cipher.AEAD, instance string, r Ref, wrapped 
 	defer s.release()
 	s.bound = appendUint32(appendBinding(s.bound[:0], purposeKey, instance, r), epoch)
 	if _, err := kek.Open(key[:0], wrapped[5:keyHead], wrapped[keyHead:], s.bound); err != nil {
-		clear(key[:])
 		return errEnvelope
 	}
 	return nil

@@ -138,9 +138,6 @@ func (r *ring) load(ctx context.Context, id KeyID, create bool) error {
 	if err != nil {
 		return err
 	}
-	if row.Generation > r.state.Generation {
-		return errMoved()
-	}
 	var key [keySize]byte
 	defer clear(key[:])
 	if err := r.root.unwrapKEK(&key, r.instance, row); err != nil {

@@ -259,6 +259,8 @@ func TestClearance(t *testing.T) {
 	wantKind(t, "somebody unknown", err, fault.Denied)
 	_, _, err = v.Get(t.Context(), principal.ForAgent("all"), "nope", 0)
 	wantKind(t, "somebody who may read all", err, fault.NotFound)
+	_, err = v.Relabel(t.Context(), principal.ForAgent("all"), "nope", 0, low)
+	wantKind(t, "relabelling nothing, by somebody who may read all", err, fault.NotFound)
 	_, err = v.Relabel(t.Context(), principal.ForAgent("all"), "item", 0, low)
 	wantKind(t, "lowering by clearance", err, fault.Denied)
 	if _, err = v.Relabel(t.Context(), principal.ForAgent("all"), "item", 0, label.Unlabelled); err != nil {
