@@ -177,7 +177,14 @@ func TestRelabel(t *testing.T) {
 		}
 		m.items["a"] = now
 	}
-	_, err := v.Relabel(t.Context(), anybody, "a", 1, high)
+	asked = nil
+	_, err := v.Relabel(t.Context(), anybody, "nope", 0, high)
+	wantKind(t, "nothing", err, fault.NotFound)
+	want := []Request{{Who: anybody, Use: Read, Item: Ref{ID: "nope", Label: label.Unlabelled}, To: high}}
+	if diff := cmp.Diff(want, asked); diff != "" {
+		t.Errorf("asked (-want +got):\n%s", diff)
+	}
+	_, err = v.Relabel(t.Context(), anybody, "a", 1, high)
 	wantKind(t, "an old version", err, fault.Conflict)
 	_, err = v.Relabel(t.Context(), anybody, "a", 0, label.Label{Integrity: 3})
 	wantKind(t, "no label", err, fault.Usage)
