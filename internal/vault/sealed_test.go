@@ -159,7 +159,11 @@ func TestBackupRestore(t *testing.T) {
 	}
 	stranger, _ := identity(t)
 	wantKind(t, "a stranger", restore(c, sealed.Bytes(), stranger), fault.Denied)
-	wantKind(t, "another instance", restore(Config{Book: m, Instance: "inst-2", Check: yes}, sealed.Bytes(), id), fault.Denied)
+	err := restore(Config{Book: m, Instance: "inst-2", Check: yes}, sealed.Bytes(), id)
+	wantKind(t, "another instance", err, fault.Denied)
+	if !strings.Contains(fault.PublicText(err), instance) {
+		t.Errorf("the remedy needs the right instance: %v", err)
+	}
 	wantKind(t, "no rows", restore(Config{Book: newMemory(), Instance: instance, Check: yes}, sealed.Bytes(), id), fault.NotFound)
 	planted := func(fields ...string) []byte {
 		var plain []byte
