@@ -105,11 +105,11 @@ func (b *both) give(rt *rapid.T, t *testing.T) {
 	targets := map[uint8]string{1: "s0", 2: "s1", 7: "s*"}
 	g := flowmodel.Standing{
 		Parent: int8(rapid.IntRange(-1, len(b.ids)-1).Draw(rt, "parent")), Targets: rapid.SampledFrom([]uint8{1, 2, 7}).Draw(rt, "targets"),
-		Uses: rapid.SampledFrom([]int8{-1, 1, 2, 3}).Draw(rt, "uses"), Expires: b.standing.Now + int8(rapid.IntRange(1, 4).Draw(rt, "expires")),
+		Uses: rapid.SampledFrom([]int8{1, 1, 2, 2, 3, -1}).Draw(rt, "uses"), Expires: b.standing.Now + int8(rapid.IntRange(1, 4).Draw(rt, "expires")),
 	}
 	if g.Parent >= 0 && rapid.Bool().Draw(rt, "like its parent") {
 		parent := b.standing.Grants[g.Parent]
-		g.Targets, g.Expires = parent.Targets, parent.Expires
+		g.Targets, g.Uses, g.Expires = parent.Targets, parent.Uses, parent.Expires
 	}
 	// The engine takes the first by name that covers: the newest here, so that
 	// delegated ones are used.
@@ -117,6 +117,9 @@ func (b *both) give(rt *rapid.T, t *testing.T) {
 	in := record.Grant{
 		ID: id, Agent: "manual", Kind: action.Exec, Target: targets[g.Targets], Uses: int(max(g.Uses, 0)),
 		Expires: b.now.Add(time.Duration(g.Expires-b.standing.Now) * time.Minute),
+	}
+	if g.Uses == 0 {
+		g.Uses = 1 // a used up parent: wider than it, whatever is asked for
 	}
 	allowed := true
 	if g.Parent >= 0 {

@@ -104,7 +104,10 @@ func (t *turn) fork() {
 func (t *turn) setBack(q *run) {
 	y := &q.Ctx[child]
 	y.Alive, y.Label, y.Refs, y.Pending, y.Owed = true, y.Birth, y.Born, 0, pack(label.Bottom)
-	y.Budget, y.Made = 0, uint8(t.w.Makes)
+	y.Made = uint8(t.w.Makes)
+	if !t.k.has(BudgetKept) {
+		y.Budget = 0
+	}
 	q.Future = y.Ceiling
 	if t.k.has(FutureFloats) {
 		q.Future = y.Birth

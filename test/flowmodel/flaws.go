@@ -50,6 +50,7 @@ const (
 	ExtractSigns            Flaw = "R7: an extracted bit counts as signed"
 	ExtractLowers           Flaw = "R7: an extracted bit loses its confidentiality"
 	BudgetCopied            Flaw = "R7: a child gets a copy of its parent's budget"
+	BudgetKept              Flaw = "R7: a child that is set back keeps what it has left of its budget"
 	BudgetShared            Flaw = "R7: contexts draw on one common budget"
 	LowerUnsigned           Flaw = "R8: lowering needs no signature"
 	LowerAnything           Flaw = "R8: a grant lowers another object than it names"
