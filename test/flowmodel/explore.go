@@ -218,8 +218,12 @@ func (w *World) words(s *state, m Move) string {
 		if m.C != own {
 			text += ", as " + w.objectName(m.C) + " says"
 		}
-	case Create, Poll:
+	case Create:
 		text += " " + w.objectName(m.A)
+	case Poll:
+		if m.A != own {
+			text = w.contextName(int(m.Ctx)) + " sees the name of " + w.objectName(m.A)
+		}
 	case Spawn:
 		text += fmt.Sprintf(" a child of %s below %s", w.Agents[w.Children[m.A]].Name, w.Ceilings[m.B])
 	default:
