@@ -214,7 +214,7 @@ const opReadKey = "vault.read_key"
 // root key or a sealed one. The caller wipes what it gets.
 func ReadKeyFile(path string) ([]byte, error) {
 	// Without O_NONBLOCK the open of a pipe would wait for a writer.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	f, err := os.OpenFile(path, os.O_RDONLY|noFollow|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		kind := fault.Config
 		if errors.Is(err, os.ErrNotExist) {
