@@ -163,16 +163,19 @@ func (g *Gate) judge(ctx context.Context, a action.Action) (record.Intent, error
 		Action: a, Digest: digest, Context: snap.Context, Args: args, Revision: snap.Revision, PolicySet: set,
 		Decision: g.decide(q), // 3
 	}
+	if len(found) > 0 && in.Decision.Verdict == record.Allow {
+		// Approvals are consumed only by a decision that needed them. One that
+		// did not rests on something else, a grant perhaps, and is charged to that.
+		q.Approvals = nil
+		if without := g.decide(q); without.Verdict == record.Allow {
+			in.Decision = without
+		} else {
+			in.Approvals = found
+		}
+	}
 	for _, o := range in.Decision.Obligations {
 		if o.Kind == record.ObligationGrant {
 			in.Grant = o.Value
-		}
-	}
-	if len(found) > 0 && in.Decision.Verdict == record.Allow {
-		// Approvals are consumed only by a decision that needed them.
-		q.Approvals = nil
-		if g.decide(q).Verdict != record.Allow {
-			in.Approvals = found
 		}
 	}
 	return in, nil

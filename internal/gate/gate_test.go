@@ -363,6 +363,27 @@ func TestGrantIsCharged(t *testing.T) {
 	}
 }
 
+// TestGrantOrApprovalIsCharged: where a grant and an approval both cover an
+// action, one of them is used up. The policy prefers an approval that is there,
+// and without it falls back on the grant.
+func TestGrantOrApprovalIsCharged(t *testing.T) {
+	w := newWorld()
+	w.decide = func(q record.Question) record.Decision {
+		d := allow(q)
+		if q.Approvals["owner"] == 0 {
+			d.Obligations = []record.Obligation{{Kind: record.ObligationGrant, Value: "g1"}}
+		}
+		return d
+	}
+	w.awaited, w.approvals = true, []record.Approval{{Nonce: "n", Person: "ann", Groups: []string{"owner"}}}
+	if _, err := w.gate(t).Do(t.Context(), exec()); err != nil {
+		t.Fatal(err)
+	}
+	if in := w.intents[0]; in.Grant != "g1" || len(in.Approvals) > 0 {
+		t.Errorf("charged grant %q and approvals %v, want the grant alone", in.Grant, in.Approvals)
+	}
+}
+
 // TestAskIsAboutTheDigest: what people sign is the digest over the context's
 // label, whatever the labels of the arguments are; otherwise no answer could
 // ever be found again.
