@@ -22,7 +22,7 @@ func TestApprovedCallIsNoQuestionAgain(t *testing.T) {
 		t.Fatalf("%d %s", got.status, got.body)
 	}
 	history := func(args string) string {
-		return fmt.Sprintf(`{"model":"m-1","messages":[{"role":"user","content":"ping"},{"role":"assistant","tool_calls":[{"id":"x1","type":"function","function":{"name":"run","arguments":%q}}]},{"role":"tool","tool_call_id":"x1","content":"ok"}]}`, args)
+		return fmt.Sprintf(`{"model":"m-1","messages":[{"role":"user","content":"ping"},{"role":"assistant","content":"Look. ","tool_calls":[{"id":"x1","type":"function","function":{"name":"run","arguments":%q}}]},{"role":"tool","tool_call_id":"x1","content":"ok"}]}`, args)
 	}
 	post := func(args string, headers ...string) answer {
 		return w.send(http.MethodPost, "/v1/chat/completions", history(args), headers...)

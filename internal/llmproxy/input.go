@@ -87,7 +87,7 @@ func (x *exchange) news(known []bool) ([]screen.Verdict, error) {
 	var border border
 	var texts []string // to be moderated, with their segments
 	var of []int
-	read := -1 // the call of the history whose arguments were just read
+	read, yes := -1, -1 // the calls of the history whose arguments were just read, and just found approved
 	for i, t := range x.q.Texts {
 		s := t.Segment
 		if s < 0 || s >= len(known) {
@@ -97,7 +97,12 @@ func (x *exchange) news(known []bool) ([]screen.Verdict, error) {
 		}
 		buf = x.q.Text(x.view, i, buf)
 		c, given := x.q.Given(i)
+		if given && c != read && x.approved(c) {
+			yes = c
+		}
 		switch {
+		case given && c == yes: // read when somebody said yes to it, and not in pieces now
+			continue
 		case given && c == read: // with the call's other strings
 		case given && x.arguments(c, &out[s]):
 			read = c
@@ -121,12 +126,15 @@ func (x *exchange) arguments(call int, out *screen.Verdict) bool {
 	if len(b) == 0 || b[0] != '{' && b[0] != '[' || !json.Valid(b) {
 		return false
 	}
-	v := x.p.cfg.Screen.Arguments(b)
-	if v.Action == screen.Ask && x.p.judged.approved(x.who, b) {
-		return true
-	}
-	add(out, v)
+	add(out, x.p.cfg.Screen.Arguments(b))
 	return true
+}
+
+// approved tells whether a call of the history is one that somebody said yes to
+// in this context, and that nothing but a question stood against.
+func (x *exchange) approved(call int) bool {
+	b := []byte(strings.TrimSpace(x.q.Argument(x.view, call)))
+	return x.p.judged.approved(x.who, b) && x.p.cfg.Screen.Arguments(b).Action == screen.Ask
 }
 
 // moderate judges new texts in one go, and each alone only if something is found.
