@@ -100,6 +100,9 @@ func TestPromptly(t *testing.T) {
 		{base64.StdEncoding.EncodeToString([]byte("and now DROP TABLE users; -- x")), 3, "keyword.dangerous"},
 	} {
 		for _, size := range []int{1, 2, 7, 64, 5000} {
+			if raced && size < 7 {
+				continue
+			}
 			for _, before := range []string{"", filler} {
 				st, told, at := s.Stream(), 0, 0
 				for piece := range slices.Chunk([]byte(before+c.text+". "+filler), size) {
