@@ -79,7 +79,7 @@ func TestTerminalAnswers(t *testing.T) {
 	k.sees("by-the-operator-2")
 	k.sees("debug@")
 	k.types("\r") // the model's turn
-	k.sees("script     | echo ran >> ledger")
+	k.sees("| echo ran >> ledger")
 	k.sees("[y/N]")
 	if l.made("ledger") {
 		t.Error("it ran before it was answered")
