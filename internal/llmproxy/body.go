@@ -16,9 +16,9 @@ import (
 
 const (
 	// firstRead is how much memory a body gets before its bytes have come.
-	firstRead = 64 << 10
+	firstRead = 4 << 10
 	// mostAhead is how much it gets at once if it says how long it is.
-	mostAhead = 4 << 20
+	mostAhead = 1 << 20
 )
 
 // read takes the request's body whole: what is judged is what is sent.

@@ -3,7 +3,6 @@ package llmproxy
 import (
 	"bufio"
 	"compress/gzip"
-	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -25,43 +24,9 @@ func newGunzip(r io.Reader) (io.Reader, error) {
 	return g, nil
 }
 
-// readAll reads a reply of at most most bytes. The memory is the exchange's
-// until it ends.
-func (x *exchange) readAll(r io.Reader, size, most int64) ([]byte, error) {
-	if size > most {
-		return nil, errTooLarge
-	}
-	first := int64(4 << 10)
-	if size >= 0 {
-		first = min(size+1, 1<<20)
-	}
-	if !x.hold(first) {
-		return nil, errNoRoom
-	}
-	buf := make([]byte, 0, first)
-	for {
-		n, err := r.Read(buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+n]
-		switch {
-		case int64(len(buf)) > most:
-			return nil, errTooLarge
-		case errors.Is(err, io.EOF):
-			return buf, nil
-		case err != nil:
-			return nil, err
-		}
-		if len(buf) == cap(buf) {
-			if !x.hold(int64(cap(buf))) { // about twice as much in all
-				return nil, errNoRoom
-			}
-			buf = append(buf, 0)[:len(buf)]
-		}
-	}
-}
-
 // relayError passes the upstream's own refusal on, byte for byte.
 func (x *exchange) relayError(resp *http.Response) *halt {
-	b, err := x.readAll(&idleReader{x: x, r: resp.Body}, resp.ContentLength, maxErrorBody)
+	b, err := x.slurp(&idleReader{x: x, r: resp.Body}, resp.ContentLength, maxErrorBody)
 	if err != nil {
 		return x.unreadable(err)
 	}
@@ -74,7 +39,7 @@ func (x *exchange) relayError(resp *http.Response) *halt {
 
 // relay passes on what carries no tool calls: counts, lists, vectors.
 func (x *exchange) relay(resp *http.Response, body io.Reader) *halt {
-	b, err := x.readAll(body, resp.ContentLength, x.p.cfg.MaxBody)
+	b, err := x.slurp(body, resp.ContentLength, x.p.cfg.MaxBody)
 	if err != nil {
 		return x.unreadable(err)
 	}
@@ -104,7 +69,7 @@ func (x *exchange) deliver(resp *http.Response, b []byte) *halt {
 
 // whole judges a plain reply.
 func (x *exchange) whole(resp *http.Response, body io.Reader) *halt {
-	b, err := x.readAll(body, resp.ContentLength, x.p.cfg.MaxBody)
+	b, err := x.slurp(body, resp.ContentLength, x.p.cfg.MaxBody)
 	if err != nil {
 		return x.unreadable(err)
 	}

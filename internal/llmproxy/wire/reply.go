@@ -198,20 +198,6 @@ func (p *reader) geminiReply() error {
 	})
 }
 
-// ParseUsage reads a usage object: usage of OpenAI and Anthropic, usageMetadata
-// of Gemini. Known is false when it holds no plausible figures.
-func ParseUsage(api API, raw []byte) (Usage, error) {
-	d, err := open(raw)
-	if err != nil {
-		return Usage{}, err
-	}
-	defer d.free()
-	if d.kind(0) != object {
-		return Usage{}, nil
-	}
-	return d.figures(api, 0), nil
-}
-
 func (d *doc) usage(api API, n int) Usage {
 	if n == 0 || d.kind(n) != object {
 		return Usage{}
