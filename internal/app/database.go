@@ -20,9 +20,8 @@ import (
 type database struct {
 	paths Paths
 	cfg   *config.Config
-	env   []string // for git, when log.anchor names a repository
-	vars  *config.Env
-	mask  *mask.Masker // of what is stored; nil masks nothing
+	env   []string   // for git, when log.anchor names a repository
+	mask  lazyMasker // of what is stored
 
 	mu     sync.Mutex
 	store  *store.Store
@@ -31,7 +30,7 @@ type database struct {
 }
 
 func newDatabase(p Paths, cfg *config.Config, env []string, vars *config.Env) *database {
-	return &database{paths: p, cfg: cfg, env: env, vars: vars}
+	return &database{paths: p, cfg: cfg, env: env, mask: newLazyMasker(cfg, vars)}
 }
 
 // Store opens the state directory's database, making it and the log's keys
@@ -62,12 +61,30 @@ func (a *App) Signer() *audit.Signer {
 	return a.lazy.signer
 }
 
-// masker gives what hides values before they are stored; nil hides nothing.
-// Store must have been called before.
-func (a *App) masker() *mask.Masker {
-	a.lazy.mu.Lock()
-	defer a.lazy.mu.Unlock()
-	return a.lazy.mask
+// lazyMasker makes the masker when the first value is stored: it takes longer
+// than most commands that only read.
+type lazyMasker struct {
+	get func() (*mask.Masker, error)
+}
+
+func newLazyMasker(cfg *config.Config, env *config.Env) lazyMasker {
+	return lazyMasker{sync.OnceValues(func() (*mask.Masker, error) { return newMasker(cfg, env) })}
+}
+
+// value implements store.Options.Mask. What starts agents refuses when there is
+// no masker; whatever else writes then keeps nothing that should be hidden.
+func (l lazyMasker) value(v any) any {
+	m, err := l.get()
+	switch {
+	case err != nil:
+		if _, text := v.(string); text {
+			return "[masked]"
+		}
+		return map[string]any{"omitted": "data_masking is wrong, so nothing was kept; run `sallyport config check`"}
+	case m == nil:
+		return v
+	}
+	return m.Value(v)
 }
 
 func (d *database) open(ctx context.Context) (*store.Store, error) {
@@ -82,15 +99,8 @@ func (d *database) open(ctx context.Context) (*store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.mask, err = newMasker(d.cfg, d.vars); err != nil {
-		return nil, err
-	}
-	var hide func(any) any
-	if d.mask != nil {
-		hide = d.mask.Value
-	}
 	st, err := store.Open(ctx, store.Options{
-		Mask: hide,
+		Mask: d.mask.value,
 		Dir:  d.paths.Home, Tree: signer, Instance: signer.Origin(), ReadOnly: d.cfg.ReadOnlyMode, OnCheckpoint: pushes.offer,
 	})
 	if err != nil {

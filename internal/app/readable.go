@@ -37,7 +37,11 @@ func (a *App) newReadable(st *store.Store) (*readable, error) {
 		return nil, err
 	}
 	hide := func(s string) string { return s }
-	if m := a.masker(); m != nil {
+	m, err := a.lazy.mask.get()
+	if err != nil {
+		return nil, err
+	}
+	if m != nil {
 		hide = m.String
 	}
 	return &readable{Store: st, file: file, log: file.Logger(), channels: a.Config.Monitoring.Channels, text: hide}, nil

@@ -19,6 +19,9 @@ func (a *App) steer(ctx context.Context, act action.Action, do func(ctx context.
 	if err != nil {
 		return err
 	}
+	if _, err := a.lazy.mask.get(); err != nil && act.Kind != action.AgentStop {
+		return err
+	}
 	rules, err := a.steeringRules(act.Kind)
 	if err != nil {
 		return err
