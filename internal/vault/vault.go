@@ -32,8 +32,12 @@ type Vault struct {
 }
 
 const (
-	maxID    = 255 // bytes, of an item or an instance
-	attempts = 5   // how often an operation starts again because keys moved
+	maxID = 255 // bytes, of an item or an instance
+
+	// attempts is how often an operation starts again because keys moved beneath
+	// it. Every attempt that fails met a whole rotation of another caller, so only
+	// a book that is rotated in a loop uses many of them up.
+	attempts = 64
 )
 
 // Create makes a vault in an empty book. A book that has one is a fault.Conflict.
