@@ -24,26 +24,29 @@ type Kind string
 
 // The capabilities.
 const (
-	ModelCall    Kind = "model.call"
-	SessionStart Kind = "session.start"
-	Exec         Kind = "exec"
-	FileRead     Kind = "file.read"
-	FileWrite    Kind = "file.write"
-	NetConnect   Kind = "net.connect"
-	HTTPRequest  Kind = "http.request"
-	ToolCall     Kind = "tool.call"
-	MessageSend  Kind = "message.send"
-	DataRead     Kind = "data.read"
-	DataWrite    Kind = "data.write"
-	DataLower    Kind = "data.lower"
-	DataErase    Kind = "data.erase"
-	SecretUse    Kind = "secret.use"
-	AgentSpawn   Kind = "agent.spawn"
-	AgentStop    Kind = "agent.stop"
-	ScheduleSet  Kind = "schedule.set"
-	ConfigChange Kind = "config.change"
-	PolicyChange Kind = "policy.change"
-	TrustChange  Kind = "trust.change"
+	ModelCall     Kind = "model.call"
+	SessionStart  Kind = "session.start"
+	Exec          Kind = "exec"
+	FileRead      Kind = "file.read"
+	FileWrite     Kind = "file.write"
+	NetConnect    Kind = "net.connect"
+	HTTPRequest   Kind = "http.request"
+	ToolCall      Kind = "tool.call"
+	MessageSend   Kind = "message.send"
+	DataRead      Kind = "data.read"
+	DataWrite     Kind = "data.write"
+	DataLower     Kind = "data.lower"
+	DataErase     Kind = "data.erase"
+	DataHold      Kind = "data.hold"
+	DataExtract   Kind = "data.extract"
+	SecretUse     Kind = "secret.use"
+	AgentSpawn    Kind = "agent.spawn"
+	AgentInstruct Kind = "agent.instruct"
+	AgentStop     Kind = "agent.stop"
+	ScheduleSet   Kind = "schedule.set"
+	ConfigChange  Kind = "config.change"
+	PolicyChange  Kind = "policy.change"
+	TrustChange   Kind = "trust.change"
 )
 
 // Effect classes a kind by what it can change.
@@ -83,8 +86,11 @@ var table = []Row{
 	{DataWrite, "item", []string{"item", "label"}, Change, label.Foreign, "the item's label"},
 	{DataLower, "item", []string{"item", "label"}, Change, label.Signed, "the new label"},
 	{DataErase, "item", []string{"item"}, Change, label.Signed, ""},
+	{DataHold, "item", []string{"item", "held"}, Change, label.Signed, ""},
+	{DataExtract, "item", []string{"item", "schema"}, Observe, label.Foreign, ""},
 	{SecretUse, "name", []string{"host", "tool", "field"}, Outward, label.Member, "exactly that host or tool"},
 	{AgentSpawn, "agent", []string{"ceiling", "budget", "label"}, Change, label.Foreign, ""},
+	{AgentInstruct, "agent", []string{"text", "label", "clearance", "type"}, Control, label.Signed, ""},
 	{AgentStop, "agent", []string{"agent"}, Control, label.Signed, ""},
 	{ScheduleSet, "agent", []string{"every"}, Control, label.Signed, ""},
 	{ConfigChange, "document", []string{"diff"}, Control, label.Signed, "operator's quorum"},
@@ -112,6 +118,7 @@ type Action struct {
 	Target    string                 // see Row.Target
 	Args      map[string]any         // JSON values only: nil, bool, string, int, int64, float64, []any, map[string]any
 	ArgLabels map[string]label.Label // labels of arguments that came by reference; absent = the context's label
+	Body      []byte                 // bytes that Args name by their SHA-256 ("sha256", hex) and size ("bytes"); not stored with the event
 	Schema    string                 // digest of the tool's schema, hex; empty for built-in kinds
 	Agent     string                 // the agent's username; empty for the operator's own actions
 	Session   string                 // the run

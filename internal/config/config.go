@@ -43,6 +43,12 @@ type Config struct {
 	Proxy       Proxy      `json:"proxy"`
 	Alerts      Alerts     `json:"alerts"`
 
+	Labels       Labels            `json:"labels"`
+	Organisation Organisation      `json:"organisation"`
+	Folders      map[string]Folder `json:"folders"` // by name
+	Clearances   Clearances        `json:"clearances"`
+	Vault        Vault             `json:"vault"`
+
 	// SpendLimitDollars bounds all agents together, in US dollars; nil: no such bound.
 	SpendLimitDollars *float64 `json:"spendLimitDollars,omitempty"`
 	// DayLimitDollars bounds all agents together per UTC day, in US dollars; nil: no such bound.
@@ -123,6 +129,7 @@ type AgentSettings struct {
 	Profile           string `json:"profile,omitempty"`           // "" means workspace
 	CommandProtection string `json:"commandProtection,omitempty"` // none, manual, auto or ""
 	Clearance         string `json:"clearance,omitempty"`         // a label; "" means public
+	Memory            string `json:"memory,omitempty"`            // fixed label of its session note; "": what its profile's view shows
 
 	SpendLimitDollars *float64 `json:"spendLimitDollars,omitempty"` // US dollars it may ever spend; nil: no such bound
 	DayLimitDollars   *float64 `json:"dayLimitDollars,omitempty"`   // US dollars per UTC day
@@ -166,6 +173,9 @@ func defaults() *Config {
 		Moderation:        Moderation{Action: "block", OnError: "block", Input: true, Output: true, Thresholds: map[string]float64{}},
 		Proxy:             defaultProxy(),
 		Alerts:            Alerts{Sinks: []AlertSink{}, Rules: []AlertRule{}, Off: []string{}},
+		Organisation:      Organisation{ExtractBits: 16},
+		Folders:           map[string]Folder{},
+		Vault:             Vault{Root: "file"},
 	}
 }
 

@@ -78,6 +78,11 @@ func configSpec() *spec {
 		{"moderation", moderationSpec()},
 		{"proxy", proxySpec()},
 		{"alerts", alertsSpec()},
+		{"labels", labelsSpec()},
+		{"organisation", organisationSpec()},
+		{"folders", foldersSpec()},
+		{"clearances", clearancesSpec()},
+		{"vault", vaultSpec()},
 		{"shellOutputTokens", integer("Tokens of one command's output that reach the model; the middle of longer output is cut.", 100, 200_000)},
 	}, laterSpecs()...)...)
 }
@@ -193,6 +198,7 @@ func agentsSpec() *spec {
 			field{"profile", matching("The profile it runs under; absent: workspace.", profileForm, profileRE)},
 			field{"commandProtection", oneOf("none, manual or auto; the stricter of this and the agent file's counts.", "none", "manual", "auto")},
 			field{"clearance", clearance("Highest label it may read; absent: public.")},
+			field{"memory", clearance("Fixed label of its session note; absent: what its profile's view shows.")},
 			field{"spendLimitDollars", money("US dollars it may ever spend; the lower of this and the agent file's counts.")},
 			field{"dayLimitDollars", money("US dollars it may spend per day (UTC).")}),
 	}

@@ -60,13 +60,24 @@ type Quoter interface {
 	Quote(a action.Action) (record.Reservation, error)
 }
 
-// Config wires a Gate. Every field is required.
+// References looks up what an action only names: it gives the action with the
+// labels of what its arguments refer to, and with the exact version of it, so
+// that what is decided is what is performed. What is not there is
+// label.Unlabelled, so that a refusal says nothing about it. It is asked again
+// for its own answer, which it leaves alone.
+type References interface {
+	Resolve(ctx context.Context, a action.Action) (action.Action, error)
+}
+
+// Config wires a Gate. Every field is required, but for References: without
+// them, no argument is a reference.
 type Config struct {
-	Ledger    Ledger
-	Policy    Policy
-	Approver  Approver
-	Executors map[action.Kind]Executor
-	Now       func() time.Time
+	Ledger     Ledger
+	Policy     Policy
+	Approver   Approver
+	References References
+	Executors  map[action.Kind]Executor
+	Now        func() time.Time
 }
 
 // Gate is the reference monitor. It is safe for concurrent use.
@@ -126,6 +137,11 @@ func (g *Gate) open(ctx context.Context, a action.Action) (*Permit, error) {
 			in.Decision = refuse("spawn.labels", err.Error())
 		}
 	}
+	if in.Decision.Verdict == record.Allow && a.Kind == action.DataExtract {
+		if in.Bits = bitsOf(a); in.Bits <= 0 {
+			in.Decision = refuse("R7", "an extraction says how many bits it brings; name a schema of at least two answers")
+		}
+	}
 	receipt, err := g.cfg.Ledger.Intend(ctx, in) // 5
 	if err != nil {
 		return nil, fmt.Errorf("gate.intend: %w", err)
@@ -133,7 +149,7 @@ func (g *Gate) open(ctx context.Context, a action.Action) (*Permit, error) {
 	if in.Decision.Verdict != record.Allow {
 		return nil, denied(in)
 	}
-	return &Permit{Receipt: receipt, Label: in.Decision.ResultLabel, action: a, opened: g.cfg.Now()}, nil
+	return &Permit{Receipt: receipt, Label: in.Decision.ResultLabel, action: in.Action, opened: g.cfg.Now()}, nil
 }
 
 // judge takes the snapshot, joins the labels and decides.
@@ -142,7 +158,12 @@ func (g *Gate) judge(ctx context.Context, a action.Action) (record.Intent, error
 	if err != nil {
 		return record.Intent{}, fmt.Errorf("gate.snapshot: %w", err)
 	}
-	args := snap.Context // 2
+	if g.cfg.References != nil { // 2
+		if a, err = g.cfg.References.Resolve(ctx, a); err != nil {
+			return record.Intent{}, fmt.Errorf("gate.resolve: %w", err)
+		}
+	}
+	args := snap.Context
 	for _, l := range a.ArgLabels {
 		args = args.Join(l)
 	}
@@ -355,5 +376,17 @@ func forkOf(a action.Action) (*record.Fork, error) {
 	if !l.ConfFlowsTo(c) {
 		return nil, fmt.Errorf("label %s is above the ceiling %s", l, c)
 	}
-	return &record.Fork{Context: a.Arg("context"), Label: l, Ceiling: c}, nil
+	return &record.Fork{
+		Context: a.Arg("context"), Label: l, Ceiling: c,
+		Bits: bitsOf(a), Parent: a.Arg("parent"), Instruction: a.Arg("instruction"),
+	}, nil
 }
+
+// bitsOf gives an action's argument bits; what is no sensible number is none.
+func bitsOf(a action.Action) int {
+	n, _ := a.Args["bits"].(int64)
+	return int(max(0, min(n, maxBits)))
+}
+
+// maxBits bounds a budget of extraction: more is not a digest any more.
+const maxBits = 1 << 16

@@ -78,6 +78,17 @@ func (a Label) Join(b Label) Label {
 	}
 }
 
+// Meet is the greatest label that flows to both a and b: the lower level, the
+// common compartments, the higher integrity. A ceiling that must satisfy two
+// bounds is their meet.
+func (a Label) Meet(b Label) Label {
+	return Label{
+		Compartments: a.Compartments & b.Compartments,
+		Level:        min(a.Level, b.Level),
+		Integrity:    max(a.Integrity, b.Integrity),
+	}
+}
+
 // FlowsTo reports whether data labelled a may become data labelled b.
 func (a Label) FlowsTo(b Label) bool {
 	return a.ConfFlowsTo(b) && a.Integrity >= b.Integrity

@@ -33,6 +33,10 @@ func TestLattice(t *testing.T) {
 			t.Fatal("join is not an upper bound")
 		case a.FlowsTo(c) && b.FlowsTo(c) && !j.FlowsTo(c):
 			t.Fatal("join is not the least upper bound")
+		case !a.Meet(b).FlowsTo(a) || !a.Meet(b).FlowsTo(b):
+			t.Fatal("meet is not a lower bound")
+		case c.FlowsTo(a) && c.FlowsTo(b) && !c.FlowsTo(a.Meet(b)):
+			t.Fatal("meet is not the greatest lower bound")
 		case a.FlowsTo(b) && b.FlowsTo(a) && a != b:
 			t.Fatal("flow is not antisymmetric")
 		case a.FlowsTo(b) && b.FlowsTo(c) && !a.FlowsTo(c):

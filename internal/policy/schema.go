@@ -19,6 +19,7 @@ var resourceTypes = map[action.Kind]types.EntityType{
 	action.FileRead: "File", action.FileWrite: "File",
 	action.NetConnect: "Host", action.HTTPRequest: "URL", action.ToolCall: "Tool", action.MessageSend: "Recipient",
 	action.DataRead: "Item", action.DataWrite: "Item", action.DataLower: "Item", action.DataErase: "Item",
+	action.DataHold: "Item", action.DataExtract: "Item", action.AgentInstruct: "Agent",
 	action.SecretUse: "Secret", action.AgentSpawn: "Agent", action.AgentStop: "Agent", action.ScheduleSet: "Agent",
 	action.ConfigChange: "Document", action.PolicyChange: "Document", action.TrustChange: "Document",
 }

@@ -27,6 +27,8 @@ type Settings struct {
 	Groups          []string           // groups an @ask may name, besides "owner"
 	Commands        func(script string) Commands
 	Screen          func(a action.Action) Screening // nil: nothing reads the texts of actions
+	Quorums         []Quorum                        // who must sign what; what is not named needs one owner
+	Scheme          label.Scheme                    // names of levels and compartments, for sentences
 	Extra           []Source
 }
 
@@ -52,6 +54,19 @@ type Agent struct {
 	Protection string      // ProtectNone ("" too), ProtectManual, ProtectAuto
 	Ceiling    label.Label // the highest label a context of it may get
 	Clearance  label.Label // the highest label it may read
+	// Endpoint is the clearance of the model endpoint that its contexts talk to;
+	// label.Unlabelled where that is judged elsewhere, as for a guarded program.
+	Endpoint label.Label
+	Spawns   []string // whose contexts it may make, by username; its own only if named
+}
+
+// Quorum says who must sign an action, besides what every rule asks: an agency
+// of the organisation.
+type Quorum struct {
+	Kinds  []action.Kind // agent.instruct, data.lower …
+	Type   string        // the type of an instruction; "" = any
+	Needs  []record.Need // distinct people
+	Origin string        // the setting, for explanations
 }
 
 // Sink is the clearance of one destination.
@@ -64,6 +79,8 @@ type Sink struct {
 	// integrity does with it, because something else bounds it: the tools of a
 	// client run within the client's own limits.
 	Endorsed bool
+	Agents   []string        // only for these agents; nil for all
+	Floor    label.Integrity // the least integrity of what may go there (rule R5)
 }
 
 // Result is the label that results of one kind and target have, before the

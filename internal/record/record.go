@@ -94,6 +94,7 @@ type ApprovalRequest struct {
 	Needs     []Need
 	Because   string
 	Advice    []Finding
+	Requester string // the person who asks, as the trust file names them; "" if nobody in person
 }
 
 // Grant is a standing permission: scoped, expiring, revocable.
@@ -150,6 +151,7 @@ type Snapshot struct {
 	Calls    map[string]int
 	Stopped  string // who stopped this agent or everything, empty if nobody
 	ReadOnly bool
+	Bits     int // bits that the context may still extract from foreign data (rule R7)
 }
 
 // Scope names whose snapshot is wanted.
@@ -190,6 +192,13 @@ type Fork struct {
 	Context string
 	Label   label.Label
 	Ceiling label.Label
+	// Bits is the context's budget of extraction (rule R7). They are taken from
+	// Parent for good; a context without a parent begins with its own.
+	Bits   int
+	Parent string
+	// Instruction is the id of the signed instruction that the context carries
+	// out, empty for none. It is taken with the intent, once.
+	Instruction string
 }
 
 // Intent is what is made durable before an effect starts. A denied action is
@@ -204,6 +213,7 @@ type Intent struct {
 	Approvals []Approval // consumed with the intent
 	Grant     string     // id of the grant that was used, empty for none
 	Fork      *Fork
+	Bits      int   // bits extracted, taken from the context's budget; refused when it holds less
 	Revision  int64 // the snapshot's; the ledger refuses when it moved
 	PolicySet string
 }
