@@ -49,7 +49,7 @@ func TestDefaultFileComments(t *testing.T) {
 		case commentedKey.MatchString(line):
 			line = strings.Replace(line, "# ", "", 1)
 		}
-		for _, key := range []string{"models: {}", "agents: {}", "anchor: []", "network: {}", "secrets: {}", "patterns: []", "compliance: {}", "upstreams: {}", "sinks: []", "rules: []"} {
+		for _, key := range []string{"models: {}", "agents: {}", "anchor: []", "network: {}", "secrets: {}", "patterns: []", "compliance: {}", "upstreams: {}", "sinks: []", "rules: []", "labels: {}", "folders: {}", "clearances: {}"} {
 			if strings.HasSuffix(strings.TrimSpace(line), key) {
 				line = strings.Replace(line, key, key[:len(key)-2], 1)
 			}
