@@ -32,11 +32,11 @@ func attack(t *testing.T) *attacked {
 			for _, l := range []label.Label{low, high} {
 				id := id + l.Level.String() + string(rune('0'+epoch))
 				r := put(t, v, id, l, []byte(id))
-				a.rows = append(a.rows, m.items[id].clone())
+				a.rows = append(a.rows, cloned(m.items[id]))
 				if _, err := v.Put(t.Context(), anybody, r, []byte(id+"!")); err != nil {
 					t.Fatal(err)
 				}
-				a.rows = append(a.rows, m.items[id].clone())
+				a.rows = append(a.rows, cloned(m.items[id]))
 			}
 		}
 		if _, err := v.Rotate(t.Context()); err != nil {
@@ -108,7 +108,7 @@ func TestMutatedEnvelopes(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for a.tried < 100_000 {
 		from, other := a.rows[rnd.IntN(len(a.rows))], a.rows[rnd.IntN(len(a.rows))]
-		m := from.clone()
+		m := cloned(from)
 		m.Key = splice(rnd, m.Key, other.Key)
 		m.Body = splice(rnd, m.Body, other.Body)
 		if slices.Equal(m.Key, from.Key) && slices.Equal(m.Body, from.Body) {
@@ -211,18 +211,18 @@ func TestOtherInstance(t *testing.T) {
 		key := new(recordKey)
 		id := KeyID{Level: it.Label.Level, Compartments: it.Label.Compartments, Epoch: it.Epoch}
 		err := a.v.ring.with(t.Context(), id, false, func(kek cipher.AEAD) error {
-			if err := unwrapKey(key, kek, "inst-2", it.Ref, it.Key); !errors.Is(err, errEnvelope) || *key != (recordKey{}) {
+			if err := unwrapKey(key, kek, "inst-2", it.SealedRef, it.Key); !errors.Is(err, errEnvelope) || *key != (recordKey{}) {
 				t.Errorf("a key opened in another instance: %v", err)
 			}
-			return unwrapKey(key, kek, instance, it.Ref, it.Key)
+			return unwrapKey(key, kek, instance, it.SealedRef, it.Key)
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := openBody(key, "inst-2", it.Ref, it.Body); !errors.Is(err, errEnvelope) {
+		if _, err := openBody(key, "inst-2", it.SealedRef, it.Body); !errors.Is(err, errEnvelope) {
 			t.Errorf("a body opened in another instance: %v", err)
 		}
-		if _, err := openBody(key, instance, it.Ref, it.Body); err != nil {
+		if _, err := openBody(key, instance, it.SealedRef, it.Body); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -262,7 +262,7 @@ func TestPlantedKeys(t *testing.T) {
 	try("a newer generation", func(k *Key) { k.Generation++ })
 	m.keys = maps.Clone(saved)
 	// The row of an epoch that was retired comes back.
-	old := m.items["a"].clone()
+	old := cloned(m.items["a"])
 	if _, err := v.Rotate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -338,8 +338,8 @@ func TestBareCipherFalls(t *testing.T) {
 		t.Fatal(err)
 	}
 	nonce := make([]byte, nonceSize)
-	row := Item{Ref: Ref{ID: "pay", Label: low, Version: 1}, Body: aead.Seal(nil, nonce, []byte("to alice"), nil)}
-	row.Ref = Ref{ID: "other", Label: sideways, Version: 9}
+	row := Item{SealedRef: Ref{ID: "pay", Label: low, Version: 1}, Body: aead.Seal(nil, nonce, []byte("to alice"), nil)}
+	row.SealedRef = Ref{ID: "other", Label: sideways, Version: 9}
 	if got, err := aead.Open(nil, nonce, row.Body, nil); err != nil || string(got) != "to alice" {
 		t.Fatalf("%q, %v", got, err)
 	}

@@ -88,7 +88,7 @@ func BenchmarkOpen(b *testing.B) {
 		done := rate(b)
 		for b.Loop() {
 			err := v.broker.release(b.Context(), Request{}, it, func(key *recordKey) error {
-				_, err := openBody(key, instance, it.Ref, it.Body)
+				_, err := openBody(key, instance, it.SealedRef, it.Body)
 				return err
 			})
 			if err != nil {

@@ -4,14 +4,11 @@ import (
 	"encoding/binary"
 
 	"sallyport/internal/label"
+	"sallyport/internal/record"
 )
 
-// Ref names one version of an item: what its envelope is bound to.
-type Ref struct {
-	ID      string // 1 to 255 bytes of UTF-8 without control characters
-	Label   label.Label
-	Version uint64 // 1 for the first; every change of body or label adds one
-}
+// Ref names one version of an item; see record.
+type Ref = record.SealedRef
 
 // The purposes a key of the vault is used for: they part the associated data of
 // one use from every other.

@@ -3,40 +3,20 @@ package vault
 import (
 	"context"
 
-	"sallyport/internal/label"
+	"sallyport/internal/record"
 )
 
-// Item is a row of the book: an envelope and what it is bound to.
-type Item struct {
-	Ref
-	Epoch uint32 // the epoch of the KEK that wraps Key; equals the one inside Key
-	Key   []byte // the wrapped record key
-	Body  []byte // the sealed data
-	Held  bool   // under legal hold: may not be erased
-}
-
-// KeyID names a KEK.
-type KeyID struct {
-	Compartments label.Compartments
-	Level        label.Level
-	Epoch        uint32
-}
-
-// Key is a row of the book: a KEK wrapped by the root key.
-type Key struct {
-	KeyID
-	Generation uint32 // of the root key that wraps it
-	Wrapped    []byte // nonce 24 │ KEK 32 + tag 16
-}
-
-// State is the one row that says which keys are in force. It is sealed with the
-// root key, so a wrong root key is noticed before anything is done with it.
-type State struct {
-	Generation uint32 // of the root key: 1, and one more for every Rekey
-	Epoch      uint32 // new record keys are wrapped in this one
-	Oldest     uint32 // the oldest epoch that is not retired; 1 to Epoch
-	Seal       string // HMAC-SHA-256 under a key derived from the root key, 32 bytes
-}
+// The rows of a book; their words are in record, because the store keeps them.
+type (
+	// Item is an envelope and what it is bound to.
+	Item = record.SealedItem
+	// KeyID names a KEK.
+	KeyID = record.SealedKeyID
+	// Key is a KEK wrapped by the root key.
+	Key = record.SealedKey
+	// State says which keys are in force.
+	State = record.SealedState
+)
 
 // Book keeps the rows; the store does. Every method is one transaction that is
 // durable when it returns. Whoever can write to the book can destroy items and

@@ -125,7 +125,7 @@ func (b *broker) unwrap(ctx context.Context, it Item, key *recordKey) error {
 	}
 	id := KeyID{Level: it.Label.Level, Compartments: it.Label.Compartments, Epoch: epoch}
 	err = b.ring.with(ctx, id, false, func(kek cipher.AEAD) error {
-		return unwrapKey(key, kek, b.ring.instance, it.Ref, it.Key)
+		return unwrapKey(key, kek, b.ring.instance, it.SealedRef, it.Key)
 	})
 	if err == errEnvelope { //nolint:errorlint // it is never wrapped
 		return errItem(it.ID)

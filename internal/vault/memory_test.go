@@ -38,8 +38,8 @@ func (m *memory) enter(method string) error {
 	return nil
 }
 
-// clone copies the bytes too, as rows that were read from a disk do.
-func (it Item) clone() Item {
+// cloned copies the bytes too, as rows that were read from a disk do.
+func cloned(it Item) Item {
 	it.Key, it.Body = slices.Clone(it.Key), slices.Clone(it.Body)
 	return it
 }
@@ -71,10 +71,10 @@ func (m *memory) SetState(_ context.Context, prior, next State, keys []Key) erro
 	if keys != nil {
 		replaced := map[KeyID]Key{}
 		for _, k := range keys {
-			if _, ok := m.keys[k.KeyID]; !ok {
+			if _, ok := m.keys[k.SealedKeyID]; !ok {
 				return said(fault.Conflict)
 			}
-			replaced[k.KeyID] = k
+			replaced[k.SealedKeyID] = k
 		}
 		if len(replaced) != len(m.keys) {
 			return said(fault.Conflict)
@@ -110,10 +110,10 @@ func (m *memory) AddKey(_ context.Context, k Key) error {
 		return err
 	}
 	defer m.mu.Unlock()
-	if _, ok := m.keys[k.KeyID]; ok || k.Generation != m.state.Generation || k.Epoch != m.state.Epoch {
+	if _, ok := m.keys[k.SealedKeyID]; ok || k.Generation != m.state.Generation || k.Epoch != m.state.Epoch {
 		return said(fault.Conflict)
 	}
-	m.keys[k.KeyID] = k
+	m.keys[k.SealedKeyID] = k
 	return nil
 }
 
@@ -123,7 +123,7 @@ func (m *memory) Item(_ context.Context, id string) (Item, error) {
 	}
 	defer m.mu.Unlock()
 	if it, ok := m.items[id]; ok {
-		return it.clone(), nil
+		return cloned(it), nil
 	}
 	return Item{}, said(fault.NotFound)
 }
@@ -133,7 +133,7 @@ func (m *memory) sorted(after string, limit int, keep func(Item) bool) []Item {
 	var out []Item
 	for _, it := range m.items {
 		if it.ID > after && keep(it) {
-			out = append(out, it.clone())
+			out = append(out, cloned(it))
 		}
 	}
 	slices.SortFunc(out, func(a, b Item) int { return strings.Compare(a.ID, b.ID) })
@@ -147,7 +147,7 @@ func (m *memory) Items(_ context.Context, after string, limit int) ([]Ref, error
 	defer m.mu.Unlock()
 	var out []Ref
 	for _, it := range m.sorted(after, limit, func(Item) bool { return true }) {
-		out = append(out, it.Ref)
+		out = append(out, it.SealedRef)
 	}
 	return out, nil
 }
@@ -162,7 +162,7 @@ func (m *memory) PutItem(_ context.Context, it Item) error {
 		return said(fault.Conflict)
 	}
 	it.Held = old.Held
-	m.items[it.ID] = it.clone()
+	m.items[it.ID] = cloned(it)
 	return nil
 }
 

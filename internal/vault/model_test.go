@@ -36,7 +36,7 @@ func (x *model) id(t *rapid.T) string {
 	return rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "id")
 }
 
-func (x *model) remember(id string) { x.seen = append(x.seen, x.m.items[id].clone()) }
+func (x *model) remember(id string) { x.seen = append(x.seen, cloned(x.m.items[id])) }
 
 func (x *model) put(t *rapid.T) {
 	id, data := x.id(t), rapid.String().Draw(t, "data")
@@ -191,12 +191,12 @@ func (x *model) replay(t *rapid.T) {
 	x.m.items[id] = planted
 	data, _, err := x.v.Get(t.Context(), anybody, id, 0)
 	x.m.items[id] = row
-	own := old.Ref == row.Ref && slices.Equal(planted.Body, row.Body) && old.Epoch >= x.oldest
+	own := old.SealedRef == row.SealedRef && slices.Equal(planted.Body, row.Body) && old.Epoch >= x.oldest
 	switch {
 	case own && (err != nil || string(data) != x.items[id].data):
 		t.Fatalf("its own envelope: %v", err)
 	case !own && (data != nil || !fault.Is(err, fault.Corrupt)):
-		t.Fatalf("%v of epoch %d opened as %v: %v", old.Ref, old.Epoch, row.Ref, err)
+		t.Fatalf("%v of epoch %d opened as %v: %v", old.SealedRef, old.Epoch, row.SealedRef, err)
 	}
 }
 
@@ -245,7 +245,7 @@ func TestBindingIsInjective(t *testing.T) {
 		text := rapid.StringMatching(`[\x00a]{0,3}`)
 		return [3]any{
 			text.Draw(t, "purpose"), text.Draw(t, "instance"),
-			Ref{text.Draw(t, "id"), rapid.SampledFrom(labels).Draw(t, "label"), rapid.Uint64Max(2).Draw(t, "version")},
+			Ref{ID: text.Draw(t, "id"), Label: rapid.SampledFrom(labels).Draw(t, "label"), Version: rapid.Uint64Max(2).Draw(t, "version")},
 		}
 	})
 	encode := func(x [3]any) string {

@@ -85,7 +85,7 @@ func TestNoKeyRemains(t *testing.T) {
 		clear(key[:])
 		err := v.broker.release(t.Context(), Request{}, m.items["a"], func(k *recordKey) error {
 			record = mask(k[:])
-			_, err := openBody(k, instance, m.items["a"].Ref, m.items["a"].Body)
+			_, err := openBody(k, instance, m.items["a"].SealedRef, m.items["a"].Body)
 			return err
 		})
 		if err != nil {

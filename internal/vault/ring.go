@@ -188,13 +188,13 @@ func (d *derived) wrapKEK(key *[keySize]byte, instance string, id KeyID, generat
 	out := make([]byte, nonceSize, nonceSize+keySize+tagSize)
 	rand.Read(out) // never fails
 	out = d.wrap.Seal(out, out[:nonceSize], key[:], boundKEK(instance, id, generation))
-	return Key{KeyID: id, Generation: generation, Wrapped: out}
+	return Key{SealedKeyID: id, Generation: generation, Wrapped: out}
 }
 
 // unwrapKEK opens a row's KEK into key.
 func (d *derived) unwrapKEK(key *[keySize]byte, instance string, row Key) error {
 	if len(row.Wrapped) == nonceSize+keySize+tagSize {
-		bound := boundKEK(instance, row.KeyID, row.Generation)
+		bound := boundKEK(instance, row.SealedKeyID, row.Generation)
 		if _, err := d.wrap.Open(key[:0], row.Wrapped[:nonceSize], row.Wrapped[nonceSize:], bound); err == nil {
 			return nil
 		}

@@ -221,7 +221,7 @@ func TestNothingPrintsKeys(t *testing.T) {
 	for _, spoil := range []func(*Item){
 		func(it *Item) { it.Key = it.Key[1:] }, func(it *Item) { it.Body = flip(it.Body, 30, 1) }, func(it *Item) { it.Label = high },
 	} {
-		it := m.items["a"].clone()
+		it := cloned(m.items["a"])
 		spoil(&it)
 		m.items["a"] = it
 		_, _, err := v.Get(t.Context(), anybody, "a", 0)

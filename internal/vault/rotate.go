@@ -106,7 +106,7 @@ func (v *Vault) rewrap(ctx context.Context, epoch uint32, it Item) error {
 	id := KeyID{Level: it.Label.Level, Compartments: it.Label.Compartments, Epoch: epoch}
 	var wrapped []byte
 	err := v.ring.with(ctx, id, true, func(kek cipher.AEAD) error {
-		wrapped = s.wrap(kek, epoch, v.ring.instance, it.Ref)
+		wrapped = s.wrap(kek, epoch, v.ring.instance, it.SealedRef)
 		return nil
 	})
 	if err != nil {
@@ -153,7 +153,7 @@ func (v *Vault) rekey(ctx context.Context, to *derived) error {
 		if err := r.root.unwrapKEK(&key, r.instance, row); err != nil {
 			return err
 		}
-		keys = append(keys, to.wrapKEK(&key, r.instance, row.KeyID, st.Generation))
+		keys = append(keys, to.wrapKEK(&key, r.instance, row.SealedKeyID, st.Generation))
 		clear(key[:])
 	}
 	if err := v.book.SetState(ctx, prior, st, keys); err != nil {

@@ -279,15 +279,15 @@ func FuzzOpen(f *testing.F) {
 	f.Add(it.Key, it.Body, "a", uint8(low.Level), uint8(low.Integrity), uint64(low.Compartments), uint64(1), uint32(1))
 	f.Add([]byte{format}, []byte{format}, "", uint8(9), uint8(9), uint64(0), uint64(0), uint32(0))
 	f.Fuzz(func(t *testing.T, key, body []byte, id string, level, integrity uint8, comps, version uint64, epoch uint32) {
-		row := Item{Ref: Ref{id, label.Label{Compartments: label.Compartments(comps), Level: label.Level(level), Integrity: label.Integrity(integrity)}, version}, Epoch: epoch, Key: key, Body: body}
+		row := Item{SealedRef: Ref{ID: id, Label: label.Label{Compartments: label.Compartments(comps), Level: label.Level(level), Integrity: label.Integrity(integrity)}, Version: version}, Epoch: epoch, Key: key, Body: body}
 		var data []byte
 		err := v.broker.release(t.Context(), Request{Who: principal.Principal{}}, row, func(k *recordKey) (err error) {
-			data, err = openBody(k, instance, row.Ref, row.Body)
+			data, err = openBody(k, instance, row.SealedRef, row.Body)
 			return err
 		})
-		true1 := row.Ref == r && bytes.Equal(key, it.Key) && bytes.Equal(body, it.Body) && epoch == 1
+		true1 := row.SealedRef == r && bytes.Equal(key, it.Key) && bytes.Equal(body, it.Body) && epoch == 1
 		if true1 != (err == nil) || true1 != (data != nil) {
-			t.Fatalf("%v: %q, %v", row.Ref, data, err)
+			t.Fatalf("%v: %q, %v", row.SealedRef, data, err)
 		}
 	})
 }

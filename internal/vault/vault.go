@@ -164,7 +164,7 @@ func errChanged(op, id string, err error) error {
 func (r *ring) seal(ctx context.Context, epoch uint32, ref Ref, data []byte) (Item, error) {
 	s := newScratch()
 	defer s.release()
-	it := Item{Ref: ref, Epoch: epoch}
+	it := Item{SealedRef: ref, Epoch: epoch}
 	id := KeyID{Level: ref.Label.Level, Compartments: ref.Label.Compartments, Epoch: epoch}
 	err := r.with(ctx, id, true, func(kek cipher.AEAD) error {
 		it.Key = s.wrap(kek, epoch, r.instance, ref)
@@ -191,8 +191,8 @@ func (v *Vault) open(ctx context.Context, op string, r Request) ([]byte, Ref, er
 		if it, err = v.find(ctx, op, r); err != nil {
 			return err
 		}
-		return v.broker.release(ctx, r.about(it.Ref), it, func(key *recordKey) (err error) {
-			if data, err = openBody(key, v.ring.instance, it.Ref, it.Body); errors.Is(err, errEnvelope) {
+		return v.broker.release(ctx, r.about(it.SealedRef), it, func(key *recordKey) (err error) {
+			if data, err = openBody(key, v.ring.instance, it.SealedRef, it.Body); errors.Is(err, errEnvelope) {
 				return errItem(it.ID)
 			}
 			return err
@@ -201,7 +201,7 @@ func (v *Vault) open(ctx context.Context, op string, r Request) ([]byte, Ref, er
 	if err != nil {
 		return nil, Ref{}, err
 	}
-	return data, it.Ref, nil
+	return data, it.SealedRef, nil
 }
 
 // again calls do with the state in force, and once more when it failed while
@@ -245,7 +245,7 @@ func (v *Vault) find(ctx context.Context, op string, r Request) (Item, error) {
 		return Item{}, errItem(r.Item.ID)
 	}
 	if r.Item.Version != 0 && r.Item.Version != it.Version {
-		if denied := v.check(ctx, r.about(it.Ref)); denied != nil {
+		if denied := v.check(ctx, r.about(it.SealedRef)); denied != nil {
 			return Item{}, denied
 		}
 		return Item{}, fault.New(op, fault.Conflict, "the item %q has another version than %d by now; look at it again", it.ID, r.Item.Version)
@@ -281,7 +281,7 @@ func (v *Vault) Erase(ctx context.Context, who principal.Principal, id string, v
 	if err != nil {
 		return err
 	}
-	r.Item = it.Ref
+	r.Item = it.SealedRef
 	if err := v.check(ctx, r); err != nil {
 		return err
 	}
@@ -296,7 +296,7 @@ func (v *Vault) Hold(ctx context.Context, who principal.Principal, id string, he
 	if err != nil {
 		return err
 	}
-	r.Item = it.Ref
+	r.Item = it.SealedRef
 	if err := v.check(ctx, r); err != nil {
 		return err
 	}

@@ -147,13 +147,13 @@ func TestRelabel(t *testing.T) {
 		return nil
 	})
 	put(t, v, "a", low, plainText)
-	old := m.items["a"].clone()
+	old := cloned(m.items["a"])
 	for _, tt := range []struct {
 		to  label.Label
 		use Use
 	}{{high, Raise}, {sideways, Lower}, {low, Lower}, {label.New(label.Internal, label.Signed, 1), Lower}} {
 		asked = nil
-		before := m.items["a"].Ref
+		before := m.items["a"].SealedRef
 		r, err := v.Relabel(t.Context(), anybody, "a", 0, tt.to)
 		if err != nil || r.Label != tt.to || r.Version != before.Version+1 {
 			t.Fatal(r, err)
@@ -167,9 +167,9 @@ func TestRelabel(t *testing.T) {
 		}
 		now := m.items["a"]
 		for name, mix := range map[string]Item{
-			"old envelope, new row": {Ref: now.Ref, Epoch: 1, Key: old.Key, Body: old.Body},
-			"old key, new body":     {Ref: now.Ref, Epoch: 1, Key: old.Key, Body: now.Body},
-			"new key, old body":     {Ref: now.Ref, Epoch: 1, Key: now.Key, Body: old.Body},
+			"old envelope, new row": {SealedRef: now.SealedRef, Epoch: 1, Key: old.Key, Body: old.Body},
+			"old key, new body":     {SealedRef: now.SealedRef, Epoch: 1, Key: old.Key, Body: now.Body},
+			"new key, old body":     {SealedRef: now.SealedRef, Epoch: 1, Key: now.Key, Body: old.Body},
 		} {
 			m.items["a"] = mix
 			_, _, err = v.Get(t.Context(), anybody, "a", 0)
@@ -188,7 +188,7 @@ func TestRelabel(t *testing.T) {
 	wantKind(t, "an old version", err, fault.Conflict)
 	_, err = v.Relabel(t.Context(), anybody, "a", 0, label.Label{Integrity: 3})
 	wantKind(t, "no label", err, fault.Usage)
-	before := m.items["a"].Ref
+	before := m.items["a"].SealedRef
 	if r, err := v.Relabel(t.Context(), anybody, "a", 0, before.Label); err != nil || r != before {
 		t.Errorf("the same label: %v, %v", r, err)
 	}

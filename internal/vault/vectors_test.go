@@ -91,7 +91,7 @@ func TestVectors(t *testing.T) {
 	}
 }
 
-func (x *vector) ref() Ref { return Ref{x.ID, x.Label, x.Version} }
+func (x *vector) ref() Ref { return Ref{ID: x.ID, Label: x.Label, Version: x.Version} }
 
 func (x *vector) keyID() KeyID {
 	return KeyID{Level: x.Label.Level, Compartments: x.Label.Compartments, Epoch: x.Epoch}
@@ -133,8 +133,8 @@ func (x *vector) open(t *testing.T) {
 	}
 	m := newMemory()
 	m.state = State{Generation: x.Generation, Epoch: x.Epoch, Oldest: x.Oldest, Seal: string(x.StateSeal)}
-	m.keys[x.keyID()] = Key{KeyID: x.keyID(), Generation: x.Generation, Wrapped: x.WrappedKEK}
-	m.items[x.ID] = Item{Ref: x.ref(), Epoch: x.Epoch, Key: x.Key, Body: x.Body}
+	m.keys[x.keyID()] = Key{SealedKeyID: x.keyID(), Generation: x.Generation, Wrapped: x.WrappedKEK}
+	m.items[x.ID] = Item{SealedRef: x.ref(), Epoch: x.Epoch, Key: x.Key, Body: x.Body}
 	v, err := Open(t.Context(), Config{Book: m, Instance: x.Instance, Root: root, Check: yes})
 	if err != nil {
 		t.Fatal(err)
