@@ -27,14 +27,14 @@ var (
 const scopeQuery = `SELECT
 	COALESCE((SELECT rev FROM agents WHERE agent=''), 0) + CASE WHEN ?1='' THEN 0 ELSE COALESCE((SELECT rev FROM agents WHERE agent=?1), 0) END + COALESCE(c.rev, 0),
 	COALESCE(NULLIF((SELECT stopped_by FROM agents WHERE agent=''), ''), (SELECT stopped_by FROM agents WHERE agent=?1), ''),
-	COALESCE(c.label, ''), COALESCE(c.ceiling, '')
+	COALESCE(c.label, ''), COALESCE(c.ceiling, ''), COALESCE(c.bits, 0)
 	FROM (SELECT 1) LEFT JOIN contexts c ON c.id=?2`
 
 // snapshotQuery reads all that a decision may depend on in one statement, which
 // is one moment: first the scope with what its agent has spent and holds, then
 // the session's counters, then the agent's grants. It needs agent, context,
 // session and the time.
-var snapshotQuery = `SELECT 0, s.*, COALESCE((SELECT spent + reserved FROM accounts WHERE account=?1), 0), NULL, NULL, NULL, NULL FROM (` + scopeQuery + `) s
+var snapshotQuery = `SELECT 0, s.*, COALESCE((SELECT spent + reserved FROM accounts WHERE account=?1), 0), NULL, NULL, NULL FROM (` + scopeQuery + `) s
 	UNION ALL SELECT 1, name, n, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM counters WHERE session=?3
 	UNION ALL SELECT 2, g.* FROM (` + strings.ReplaceAll(liveGrants, "?2", "?4") + `) g`
 
@@ -44,12 +44,13 @@ type scope struct {
 	known   bool // the context exists
 	label   label.Label
 	ceiling label.Label
+	bits    int
 }
 
 func readScope(scan func(...any) error, s record.Scope) (scope, error) {
 	var out scope
 	var l, c string
-	if err := scan(&out.rev, &out.stopped, &l, &c); err != nil {
+	if err := scan(&out.rev, &out.stopped, &l, &c, &out.bits); err != nil {
 		return scope{}, err
 	}
 	switch {
@@ -70,8 +71,8 @@ func readScope(scan func(...any) error, s record.Scope) (scope, error) {
 // statement. An unknown context is label.Unlabelled with a public ceiling.
 //
 // Revision moves with the context's label, the agent's grants and stop flags.
-// It does not move with money, counters or denials: parallel calls of one agent
-// would otherwise refuse each other, and Intend checks the limit itself.
+// It does not move with money, bits, counters or denials: parallel calls of one
+// agent would otherwise refuse each other, and Intend checks the limits itself.
 func (s *Store) Snapshot(ctx context.Context, sc record.Scope) (record.Snapshot, error) {
 	const name = "store.snapshot"
 	out := record.Snapshot{ReadOnly: s.opt.ReadOnly, Calls: map[string]int{}}
@@ -97,8 +98,8 @@ func snapshotPart(out *record.Snapshot, sc record.Scope, part int, columns []any
 	switch part {
 	case 0:
 		p, err := readScope(scan, sc)
-		out.Revision, out.Context, out.Ceiling, out.Stopped = p.rev, p.label, p.ceiling, p.stopped
-		return errors.Join(err, assignOne(&out.Spent, columns[4]))
+		out.Revision, out.Context, out.Ceiling, out.Stopped, out.Bits = p.rev, p.label, p.ceiling, p.stopped, p.bits
+		return errors.Join(err, assignOne(&out.Spent, columns[5]))
 	case 1:
 		var name string
 		var n int
@@ -121,8 +122,8 @@ const deniedCounter = "!denied"
 
 // Intend makes an intent durable: see the package documentation. Errors are
 // fault.Conflict when the scope moved, fault.Budget when the reservation does
-// not fit, fault.Denied when an approval or grant is used up; the last two
-// leave an event that says so. An intent that is not allowed is recorded and
+// not fit, fault.Denied when an approval, a grant, an instruction or a budget of
+// bits is used up; the last two leave an event that says so. An intent that is not allowed is recorded and
 // settled by itself.
 func (s *Store) Intend(ctx context.Context, in record.Intent) (record.Receipt, error) {
 	const name = "store.intend"
@@ -198,6 +199,9 @@ func (t *tx) intend(in record.Intent, w words) (record.Receipt, error) {
 		return record.Receipt{}, err
 	}
 	if err := t.affordable(in); err != nil {
+		return record.Receipt{}, err
+	}
+	if err := t.spendBits(in); err != nil {
 		return record.Receipt{}, err
 	}
 	if err := t.fork(in); err != nil {
@@ -293,8 +297,8 @@ func (t *tx) fork(in record.Intent) error {
 	if f.Context == "" || in.Action.Kind != action.AgentSpawn {
 		return fault.New("store.intend", fault.Internal, "only agent.spawn makes a context, and it names it")
 	}
-	res, err := t.exec(`INSERT OR IGNORE INTO contexts VALUES (?,?,?,?,?,1)`,
-		f.Context, in.Action.Target, in.Action.Session, f.Label.String(), f.Ceiling.String())
+	res, err := t.exec(`INSERT OR IGNORE INTO contexts VALUES (?,?,?,?,?,1,?)`,
+		f.Context, in.Action.Target, in.Action.Session, f.Label.String(), f.Ceiling.String(), f.Bits)
 	if err != nil {
 		return err
 	}
@@ -303,7 +307,7 @@ func (t *tx) fork(in record.Intent) error {
 	} else if n == 0 {
 		return t.refuse(in, fault.Denied, "context.exists", "a context is made once and its label only rises: choose another name")
 	}
-	return nil
+	return t.takeInstruction(in)
 }
 
 func (t *tx) count(session, name string) error {

@@ -25,7 +25,7 @@ import (
 var migrations embed.FS
 
 // schemaVersion is the user_version that the newest migration sets.
-const schemaVersion = 3
+const schemaVersion = 4
 
 // busyMillis is how long a lock of a foreign program on the database is waited
 // for; processes of ours take turns before they come to it.
@@ -91,6 +91,7 @@ type Store struct {
 	failed  chan struct{}
 	rstmts  sync.Map // query → *sql.Stmt on read
 	touched sync.Map // key's id → time.Time of its last recorded use
+	wiper   wiper
 }
 
 // Open opens or creates the database and starts its writer. It migrates the
@@ -142,7 +143,10 @@ func (s *Store) open(ctx context.Context) error {
 	if err := s.turn.lock(); err != nil {
 		return err
 	}
-	err = s.prepare(ctx)
+	var left bool
+	if err = s.prepare(ctx); err == nil {
+		left, err = s.wipeLeft(ctx)
+	}
 	if uerr := s.turn.unlock(); err != nil || uerr != nil {
 		return errors.Join(err, uerr)
 	}
@@ -151,7 +155,11 @@ func (s *Store) open(ctx context.Context) error {
 	}
 	s.read.SetMaxOpenConns(4)
 	s.read.SetMaxIdleConns(4)
-	return s.read.PingContext(ctx)
+	if err = s.read.PingContext(ctx); err == nil && left {
+		s.wiper.asked.Add(1)
+		s.wipeLater()
+	}
+	return err
 }
 
 // makeFiles makes directory and database with modes that keep others out;
@@ -254,7 +262,7 @@ func (s *Store) Failed() <-chan struct{} { return s.failed }
 func (s *Store) Close() error {
 	s.closing.Do(func() { close(s.quit) })
 	<-s.done
-	return s.release()
+	return errors.Join(s.wiper.stop(), s.release())
 }
 
 func (s *Store) release() error {
