@@ -90,6 +90,22 @@
 // is written directly. A pinned path that does not exist is not made: beneath
 // an overlay whoever commits refuses it, elsewhere the Report names it.
 //
+// # Folders
+//
+// A Folder's content is in no view before OpenFolder: an empty directory covers
+// it wherever it would show. A detached copy of its mounts waits in the
+// supervisor alone, together with descriptors of the sandbox's namespaces and of
+// the mount that stands at its place; no process inside holds any of them. To
+// open it, a child of the supervisor's enters the namespaces and moves the copy
+// onto that mount (enter_linux.go). All processes inside share the namespace and
+// see it at once; Landlock's rule for reading the whole view covers it, because
+// the kernel looks for rules along the way up, mounts included. What a folder
+// shows is read-only and not executed. It stays open as long as the sandbox.
+// Programs inside ask by a FIFO, whose reading end the supervisor holds.
+//
+// Not covered: other names of the same files, which hard links and mounts of the
+// host can give them outside of the folder.
+//
 // # The network of a workspace
 //
 // The network namespace is empty, and with NetworkNone it stays so: loopback

@@ -153,6 +153,9 @@ func (s *stage) buildView() error {
 		err = m.auditor()
 	}
 	unix.Umask(0o022)
+	if err == nil {
+		err = s.handFolders(m.src)
+	}
 	if err != nil {
 		return step("mount-namespace", err)
 	}

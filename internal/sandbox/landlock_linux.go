@@ -120,6 +120,11 @@ func (r *ruleset) fullRules(c *stageConfig) error {
 	if c.Spec.View == ViewWorkspace {
 		private = append(private, "/var/tmp")
 	}
+	if len(c.Spec.opens()) > 0 {
+		if err := r.allow(FolderRequests, unix.LANDLOCK_ACCESS_FS_WRITE_FILE|unix.LANDLOCK_ACCESS_FS_TRUNCATE); err != nil {
+			return err
+		}
+	}
 	return r.writableRules(c, private)
 }
 

@@ -18,6 +18,7 @@ type mounter struct {
 	c     *stageConfig
 	seq   int
 	notes []string
+	src   *sources // once the view is built
 
 	volatile bool // a pin lies in a directory that host programs write too
 }
@@ -101,6 +102,9 @@ type sources struct {
 	mounts   []int          // of Spec.Mounts, in their order
 	lower    map[int]int    // number of an overlay -> what it shows
 	store    map[int]int    // and where its changes go
+	folders  []int          // of the folders that can be opened, where the stage detaches them
+	places   []int          // where those will appear
+	pipes    []int          // what is asked and answered about them with
 }
 
 func (s *sources) readOnly(view, host string) error {
@@ -131,7 +135,7 @@ func (m *mounter) collect() (*sources, error) {
 	if err := m.collectWritable(s); err != nil {
 		return nil, err
 	}
-	if err := m.collectMounts(s); err != nil {
+	if err := errors.Join(m.collectMounts(s), m.collectFolders(s)); err != nil {
 		return nil, err
 	}
 	for _, view := range sortedKeys(m.c.Spec.Replace) {
@@ -254,6 +258,10 @@ func (m *mounter) auditor() error {
 	if err := m.maskAll(src); err != nil {
 		return err
 	}
+	if err := m.placeFolders(src); err != nil {
+		return err
+	}
+	m.src = src
 	return m.closeStage()
 }
 

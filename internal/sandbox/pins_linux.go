@@ -73,6 +73,12 @@ func (m *mounter) holdInner(roots []string, held map[string]bool) error {
 	for _, o := range m.c.Spec.Overlays {
 		inner = append(inner, o.Dir)
 	}
+	for _, f := range m.c.Spec.Folders {
+		inner = append(inner, m.c.Spec.covers(f)...)
+		if f.View != "" {
+			inner = append(inner, f.View)
+		}
+	}
 	for _, p := range inner {
 		root := innermost(filepath.Dir(p), roots)
 		if root == "" || m.c.Spec.overlayAt(root) >= 0 || !exists(p) {

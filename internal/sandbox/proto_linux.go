@@ -24,7 +24,8 @@ const (
 	evFailed  = "failed"
 	evSpawned = "spawned"
 	evExit    = "exit"
-	evSent    = "sent" // answers a signal request
+	evSent    = "sent"    // answers a signal request
+	evFolders = "folders" // before evReady: what the supervisor opens folders with, with its descriptors
 )
 
 // Whom a signal is for.
@@ -98,6 +99,7 @@ type event struct {
 
 	fds     []int        // descriptors that came with it
 	Handoff *handoffWire `json:"handoff,omitempty"`
+	Folders *foldersWire `json:"folders,omitempty"`
 }
 
 // stepError is one failed primitive, in a form that crosses the socket.

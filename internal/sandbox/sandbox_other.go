@@ -70,6 +70,24 @@ func (*Sandbox) Kill() {}
 // Close does nothing.
 func (*Sandbox) Close() error { return nil }
 
+// OpenFolder refuses.
+func (*Sandbox) OpenFolder(context.Context, string) error {
+	return fault.New("sandbox.folder", fault.Unsupported, noSandbox)
+}
+
+// FolderOpen is false, for nothing was started.
+func (*Sandbox) FolderOpen(string) bool { return false }
+
+// NextFolder refuses.
+func (*Sandbox) NextFolder(context.Context) (string, error) {
+	return "", fault.New("sandbox.folder", fault.Unsupported, noSandbox)
+}
+
+// AnswerFolder refuses.
+func (*Sandbox) AnswerFolder(string) error {
+	return fault.New("sandbox.folder", fault.Unsupported, noSandbox)
+}
+
 // Shell refuses.
 func (*Sandbox) Shell(context.Context, ShellOptions) (*Shell, error) {
 	return nil, fault.New("sandbox.shell", fault.Unsupported, noSandbox)

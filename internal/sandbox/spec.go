@@ -136,6 +136,7 @@ type Spec struct {
 	Facts    string            // directory shown read-only at FactsPath; empty for none
 	Env      []string          // the payload's whole environment, "NAME=value"; nothing is inherited
 	ReadOnly bool              // no writable path but private temporary ones, and no shell
+	Folders  []Folder          // directories that are covered, or closed until OpenFolder
 	Limits   Limits
 
 	// The rest concerns the workspace view alone.
@@ -272,7 +273,10 @@ func (s Spec) resolvePaths(op string) (Spec, error) {
 	if s, err = s.resolveReplace(op); err != nil {
 		return s, err
 	}
-	return s.resolveWorkspace(op)
+	if s, err = s.resolveWorkspace(op); err != nil {
+		return s, err
+	}
+	return s.resolveFolders(op)
 }
 
 // resolve gives the real path of something on the host that must exist.

@@ -35,6 +35,7 @@ type Sandbox struct {
 	handoff       *Handoff
 	owners        *owners
 	networkClosed bool
+	folders       *folders // nil: none can be opened
 
 	hostPID bool
 	userNS  string // identity of the sandbox's user namespace, in the full tier
@@ -189,6 +190,11 @@ func startPlanned(ctx context.Context, spec Spec, tier Tier, plans []plan, chang
 		return nil, err
 	}
 	notes = append(notes, more...)
+	if more, err = sb.detachFolders(conf); err != nil {
+		sb.folders.close()
+		return nil, err
+	}
+	notes = append(notes, more...)
 	if tier == TierLandlock {
 		conf.NProc += userThreads(conf.UID)
 		conf.Spec.Env = withTmp(conf.Spec.Env, conf.Spec.Home, conf.Spec.Workdir)
@@ -196,6 +202,7 @@ func startPlanned(ctx context.Context, spec Spec, tier Tier, plans []plan, chang
 	sb.inside = conf.Spec
 	sb.cg = newCgroups(hex.EncodeToString(id), spec.Limits)
 	if err := sb.launch(conf); err != nil {
+		sb.folders.close()
 		return nil, errors.Join(err, sb.cg.remove())
 	}
 	ready, err := sb.await(ctx)
@@ -287,22 +294,28 @@ func (sb *Sandbox) launch(conf *stageConfig) error {
 			return
 		}
 		_ = cmd.Wait()
-		sb.cg.killAll()
-		if sb.hostPID && sb.userNS != "" {
-			sweep(sb.userNS)
-		}
-		_ = sb.cg.remove()
-		for _, o := range sb.overlays {
-			settleStore(o.Store)
-		}
-		sb.closeNetwork()
-		close(sb.done)
+		sb.buried()
 	}()
 	if err := <-started; err != nil {
 		sb.ctl.Close()
 		return step("user-namespace", fmt.Errorf("start stage: %w", err))
 	}
 	return nil
+}
+
+// buried clears away what is left of a sandbox whose stage has ended.
+func (sb *Sandbox) buried() {
+	sb.folders.close() // they would hold the mounts
+	sb.cg.killAll()
+	if sb.hostPID && sb.userNS != "" {
+		sweep(sb.userNS)
+	}
+	_ = sb.cg.remove()
+	for _, o := range sb.overlays {
+		settleStore(o.Store)
+	}
+	sb.closeNetwork()
+	close(sb.done)
 }
 
 func stageAttr(conf *stageConfig) *syscall.SysProcAttr {
@@ -347,12 +360,19 @@ func (sb *Sandbox) await(ctx context.Context) (event, error) {
 			}
 			return e, fmt.Errorf("stage ended before it was ready: %w", err)
 		}
-		if e.Ev != evHandoff {
-			break
+		switch e.Ev {
+		case evHandoff:
+			if err := sb.takeHandoff(e.Handoff, fds); err != nil {
+				return e, step("net-namespace", err)
+			}
+			continue
+		case evFolders:
+			if err := sb.takeFolders(e.Folders, fds); err != nil {
+				return e, step("mount-namespace", err)
+			}
+			continue
 		}
-		if err := sb.takeHandoff(e.Handoff, fds); err != nil {
-			return e, step("net-namespace", err)
-		}
+		break
 	}
 	_ = sb.ctl.SetReadDeadline(time.Time{})
 	if e.Ev != evReady {

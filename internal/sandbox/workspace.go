@@ -230,7 +230,7 @@ func (s Spec) vanished() error {
 
 // needsMounts reports whether a tier without mounts would break a promise.
 func (s Spec) needsMounts() bool {
-	if len(s.Replace) > 0 {
+	if len(s.Replace) > 0 || len(s.Folders) > 0 {
 		return true
 	}
 	granted := s.writable()

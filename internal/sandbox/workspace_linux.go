@@ -100,6 +100,11 @@ func (m *mounter) furnish(src *sources) error {
 	if err := m.pinAll(); err != nil {
 		return err
 	}
+	// after everything that copies mounts: a place must be the one that shows
+	if err := m.placeFolders(src); err != nil {
+		return err
+	}
+	m.src = src
 	if err := m.placeSockets(src); err != nil {
 		return err
 	}
