@@ -50,7 +50,7 @@ func layers() []layer {
 			"drivers", drivers, concat(vocabulary, decision, []string{"gate", "llm", "obs"}),
 			"what starts actions must not be able to perform them",
 		},
-		{"config", []string{"config"}, []string{"fault"}, "settings are plain values; app gives them meaning"},
+		{"config", []string{"config"}, []string{"fault", "label"}, "settings are plain values, app gives them meaning; only labels are read here, because their names are settings"},
 		{
 			"app",
 			[]string{"app"},

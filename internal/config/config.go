@@ -205,6 +205,7 @@ func Parse(name string, data []byte, files ...ProfileFile) (*Config, error) {
 	}
 	table := configSpec()
 	c := &checker{src: src, root: table}
+	c.names(root)
 	plain, _ := c.value(entry{line: root.line, col: root.col, val: root}, "", table, false).(map[string]any)
 	if err := c.errs.err(); err != nil {
 		return nil, err
@@ -220,6 +221,10 @@ func Parse(name string, data []byte, files ...ProfileFile) (*Config, error) {
 	if err := cfg.references(root, src); err != nil {
 		return nil, err
 	}
+	if err := cfg.organised(root, src).err(); err != nil {
+		return nil, err
+	}
+	cfg.edgeNotices()
 	cfg.complete(filepath.Dir(name))
 	return cfg, nil
 }

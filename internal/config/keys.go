@@ -44,15 +44,18 @@ func matching(doc, form, re string) *spec {
 
 // The forms of names and values used in more than one place.
 const (
-	labelRE  = `^(public|internal|confidential|secret)(\{(\*|[a-z][a-z0-9_-]*(,[a-z][a-z0-9_-]*)*)\})?(/(foreign|member|signed))?$`
+	labelRE  = `^[a-z][a-z0-9_-]*(\{(\*|[a-z][a-z0-9_-]*(,[a-z][a-z0-9_-]*)*)\})?(/[a-z]+)?$`
 	userRE   = `^[a-z0-9_][a-z0-9_-]{0,31}$`
 	userForm = "1 to 32 of a-z, 0-9, _ and -, not starting with -"
 	envRE    = `^[A-Za-z_][A-Za-z0-9_]*$`
 	hostRE   = `^(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9.-]*[a-z0-9])?)`
 )
 
+// clearance is a label; its names are those of labels:, see labels.go.
 func clearance(doc string) *spec {
-	return matching(doc, "a label: public, internal, confidential or secret, then optionally {compartments} and /integrity", labelRE)
+	s := matching(doc, "a label: a level, then optionally {compartments} and /integrity", labelRE)
+	s.label = true
+	return s
 }
 
 // configSpec is the table of sallyport.yaml.

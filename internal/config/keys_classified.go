@@ -58,8 +58,24 @@ func clearancesSpec() *spec {
 }
 
 func vaultSpec() *spec {
-	return group("Where the root key of classified items lies.",
+	s := group("Where the root key of classified items lies.",
 		field{"root", oneOf("file: in the state directory; passphrase: asked for; keyring: the desktop's.", "file", "passphrase", "keyring")},
 		field{"file", nonEmpty("With root: file, its path; absent: keys/vault in the state directory.")},
 		field{"keyring", matching("With root: keyring, service/user.", "service/user", `^[^/\s]+/[^/\s]+$`)})
+	s.whole = func(n *node) (string, string, string) {
+		root := "file"
+		if e := n.get("root"); e != nil {
+			root = e.val.text
+		}
+		for _, key := range []string{"file", "keyring"} {
+			if n.get(key) != nil && root != key {
+				return key, "has no effect with root: " + root, "remove it, or set root: " + key
+			}
+		}
+		if root == "keyring" && n.get("keyring") == nil {
+			return "root", "needs the entry that holds the key", "add keyring: service/user"
+		}
+		return "", "", ""
+	}
+	return s
 }

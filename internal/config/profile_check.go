@@ -117,11 +117,11 @@ func (c *Config) networkProblems(add func(key, format string, args ...any)) {
 		p := c.Profiles[name]
 		base := c.Profiles[p.Extends]
 		tooMuch := func(r NetRule) bool {
-			return r.Clearance != "" && levelOf(r.Clearance) > levelOf(p.ViewLabel) && !r.Private
+			return r.Clearance != "" && !labelOf(r.Clearance).ConfFlowsTo(labelOf(p.ViewLabel)) && !r.Private
 		}
 		tell := func(key string, i int, r NetRule) {
 			add(fmt.Sprintf("%s.allow[%d].clearance", key, i), "lets %s receive %s, more than the view of profile %s (%s); lower it, or raise profiles.%s.view_label knowingly",
-				r.Host, r.Clearance, name, p.ViewLabel, name)
+				r.Host, c.shown(r.Clearance), name, c.shown(p.ViewLabel), name)
 		}
 		for i, r := range p.Network.Allow {
 			inherited := base.ViewLabel == p.ViewLabel && slices.ContainsFunc(base.Network.Allow, func(b NetRule) bool { return reflect.DeepEqual(b, r) })
@@ -143,13 +143,4 @@ func (c *Config) networkProblems(add func(key, format string, args ...any)) {
 			add("secrets."+name+".from.file", "lies below security.allowed_file_paths, where agents can be given it; keep it elsewhere")
 		}
 	}
-}
-
-var levels = []string{"public", "internal", "confidential", "secret"}
-
-// levelOf gives the level of a written label, 0 to 3.
-func levelOf(label string) int {
-	name, _, _ := strings.Cut(label, "/")
-	name, _, _ = strings.Cut(name, "{")
-	return slices.Index(levels, name)
 }

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"sallyport/internal/label"
 )
 
 // Profiles come in three layers: shipped, files of the state directory, and the
@@ -83,6 +85,16 @@ func ParseProfile(path string, data []byte) (ProfileFile, error) {
 		return ProfileFile{}, err
 	}
 	return ProfileFile{&rawProfile{name: name, plain: plain, at: at, src: src}}, nil
+}
+
+// named reads the labels of a profile's file with the names of the
+// configuration, which were not known when the file was read.
+func (r *rawProfile) named(s label.Scheme) (*rawProfile, Errors) {
+	c := &checker{src: r.src, root: profileSpec(), scheme: &s}
+	plain, _ := c.value(r.at, "", profileSpec(), false).(map[string]any)
+	out := *r
+	out.plain = plain
+	return &out, c.errs
 }
 
 // LoadProfiles reads every *.yaml and *.yml file of a directory as a profile,
@@ -173,7 +185,8 @@ func (c *Config) layer(own map[string]*rawProfile, files []ProfileFile) error {
 	l.raw[layerShipped] = shippedRaw()
 	l.raw[layerFile] = map[string]*rawProfile{}
 	for _, f := range files {
-		l.raw[layerFile][f.Name()] = f.raw
+		raw, errs := f.raw.named(c.Scheme())
+		l.raw[layerFile][f.Name()], l.errs = raw, append(l.errs, errs...)
 	}
 	l.raw[layerConfig] = own
 	out, wrong := map[string]Profile{}, map[string]Errors{}

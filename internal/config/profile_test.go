@@ -41,7 +41,7 @@ func hostsOf(p Profile) []string {
 
 func TestShippedProfiles(t *testing.T) {
 	cfg := Default()
-	want := []string{"auditor", "claude-code", "codex", "gemini-cli", "go", "node", "offline", "python", "shell", "workspace"}
+	want := []string{"auditor", "claude-code", "codex", "desk", "gemini-cli", "go", "node", "offline", "python", "shell", "workspace"}
 	if diff := cmp.Diff(want, sortedKeys(cfg.Profiles)); diff != "" {
 		t.Error(diff)
 	}
@@ -51,6 +51,10 @@ func TestShippedProfiles(t *testing.T) {
 		if p.ViewLabel != "internal/foreign" || p.RequiredTier != "full" || p.View != view || p.Workdir != "direct" || p.EnableCommandExecution != nil || !p.Network.Offline() {
 			t.Errorf("%s: %+v", name, p)
 		}
+	}
+	// The one for agents that have nothing but what the gate gives them.
+	if p, enabled := cfg.Profiles["desk"], cfg.Profiles["desk"].EnableCommandExecution; enabled == nil || *enabled || !p.Network.Off || p.ViewLabel != "public/signed" || len(p.Mounts)+len(p.Home)+len(p.Env)+len(p.EnvPass)+len(p.Sockets) > 0 {
+		t.Errorf("desk: %+v", p)
 	}
 	for _, name := range want {
 		p := profileOf(t, cfg, name)
@@ -77,7 +81,7 @@ func TestShippedProfiles(t *testing.T) {
 				t.Errorf("%s: env_pass %+v", name, e)
 			}
 		}
-		if !slices.Contains([]string{"auditor", "workspace"}, name) && (p.Workdir != "cow" || p.EnableCommandExecution == nil || !slices.Contains(p.Pinned, ".git/hooks")) {
+		if !slices.Contains([]string{"auditor", "desk", "workspace"}, name) && (p.Workdir != "cow" || p.EnableCommandExecution == nil || !slices.Contains(p.Pinned, ".git/hooks")) {
 			t.Errorf("%s: %+v", name, p)
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"sallyport/internal/label"
 )
 
 type specKind uint8
@@ -42,6 +44,7 @@ type spec struct {
 	keyForm   string
 	keyEnum   []string // sDict: the only keys
 	multiline bool
+	label     bool // sText: a label, stored by its standard names
 	nullable  bool
 	required  []string                                    // sGroup
 	check     func(n *node) (problem, remedy string)      // more about one value
@@ -75,9 +78,10 @@ func (s *spec) names() []string {
 
 // checker compares a tree with a spec and collects everything wrong with it.
 type checker struct {
-	src  *source
-	root *spec
-	errs Errors
+	src    *source
+	root   *spec
+	scheme *label.Scheme // names that labels are read with; nil: not known yet, so only their form is checked
+	errs   Errors
 }
 
 func (c *checker) add(line, col int, key, problem, remedy string) {
@@ -327,6 +331,8 @@ func (c *checker) text(n *node, path string, s *spec) any {
 		c.add(n.line, n.col, path, fmt.Sprintf("%q is not a known value", short(n.text)), remedy)
 	case s.pattern != nil && !s.pattern.MatchString(t):
 		c.add(n.line, n.col, path, fmt.Sprintf("%q is not valid here", short(n.text)), "use "+s.form)
+	case s.label && c.scheme != nil:
+		return c.label(n, path, t)
 	}
 	return t
 }

@@ -121,6 +121,12 @@ func TestScheme(t *testing.T) {
 	if _, err := s.Parse("board{}"); err == nil {
 		t.Error("an empty set was read")
 	}
+	if _, err := s.Parse("board{hr,sales}"); err == nil || !strings.Contains(err.Error(), `unknown compartment "sales": use hr, fin`) {
+		t.Errorf("an unknown compartment: %v", err)
+	}
+	if _, err := Parse("secret{hr}"); err == nil || !strings.Contains(err.Error(), "none has a name") {
+		t.Errorf("a compartment where none has a name: %v", err)
+	}
 }
 
 func TestParse(t *testing.T) {

@@ -186,7 +186,37 @@ func (s Scheme) index(name string) (int, error) {
 	if i, ok := indexOf(s.Compartments, positional[:], name); ok {
 		return i, nil
 	}
-	return 0, fmt.Errorf("unknown compartment %q", name)
+	return 0, &UnknownName{What: "compartment", Name: name, Known: s.CompartmentNames()}
+}
+
+// UnknownName is the error for a part of a label that names nothing.
+type UnknownName struct {
+	What  string   // level, compartment or integrity
+	Name  string   // as it was written
+	Known []string // what could stand there; empty when no compartment has a name
+}
+
+// Error names what was written and what could stand there.
+func (e *UnknownName) Error() string {
+	if len(e.Known) == 0 {
+		return fmt.Sprintf("unknown %s %q: none has a name", e.What, e.Name)
+	}
+	return fmt.Sprintf("unknown %s %q: use %s", e.What, e.Name, strings.Join(e.Known, ", "))
+}
+
+// LevelNames gives the name of every level, lowest first; the caller owns it.
+func (s Scheme) LevelNames() []string {
+	out := make([]string, len(levelNames))
+	for i, n := range levelNames {
+		out[i] = nameOf(s.Levels, i, n)
+	}
+	return out
+}
+
+// CompartmentNames gives the configured names of compartments in the order of
+// their bits, without the bits that have none; the caller owns it.
+func (s Scheme) CompartmentNames() []string {
+	return slices.DeleteFunc(slices.Clone(s.Compartments), func(n string) bool { return n == "" })
 }
 
 // Level gives the scheme's name of a level.
@@ -197,11 +227,7 @@ func (s Scheme) ParseLevel(name string) (Level, error) {
 	if i, ok := indexOf(s.Levels, levelNames[:], name); ok {
 		return Level(i), nil //nolint:gosec // at most 3
 	}
-	known := make([]string, len(levelNames))
-	for i, n := range levelNames {
-		known[i] = nameOf(s.Levels, i, n)
-	}
-	return 0, fmt.Errorf("unknown level %q: use %s", name, strings.Join(known, ", "))
+	return 0, &UnknownName{What: "level", Name: name, Known: s.LevelNames()}
 }
 
 func nameOf(names []string, i int, standard string) string {
@@ -233,5 +259,5 @@ func ParseIntegrity(s string) (Integrity, error) {
 			return Integrity(i), nil
 		}
 	}
-	return 0, fmt.Errorf("unknown integrity %q: use %s", s, strings.Join(integrityNames[:], ", "))
+	return 0, &UnknownName{What: "integrity", Name: s, Known: slices.Clone(integrityNames[:])}
 }
