@@ -72,6 +72,21 @@ func (a *App) settings(agents []*config.Agent) (policy.Settings, error) {
 			s.Secrets[secret] = policy.Secret{Host: b.Host, Port: b.Port, Profiles: append(bound.Profiles, name)}
 		}
 	}
+	a.agentRules(s.Agents, agents, parse)
+	s.Screen = a.texts.read
+	s.Sinks = slices.Concat(a.sinks, a.modelSinks(parse), a.proxySinks(parse))
+	s.Results = a.proxyResults(parse)
+	if s.Extra, err = a.policyFiles(); err != nil {
+		errs = append(errs, err)
+	}
+	errs = append(errs, a.organise(&s, parse))
+	return s, errors.Join(errs...)
+}
+
+// agentRules gives policy every configured agent and those of a run, whose files
+// can only make the operator's settings stricter.
+func (a *App) agentRules(into map[string]policy.Agent, agents []*config.Agent, parse parseLabel) {
+	cfg := a.Config
 	known := map[string]*config.Agent{}
 	for name := range cfg.Agents {
 		known[name] = &config.Agent{Username: name}
@@ -82,15 +97,11 @@ func (a *App) settings(agents []*config.Agent) (policy.Settings, error) {
 	for name, ag := range known {
 		set := cfg.Agent(name)
 		clearance := parse("agents."+name+".clearance", set.Clearance)
-		s.Agents[name] = policy.Agent{Profile: set.Profile, Protection: cfg.Protection(ag), Ceiling: clearance, Clearance: clearance}
+		into[name] = policy.Agent{
+			Profile: set.Profile, Protection: cfg.Protection(ag), Ceiling: clearance, Clearance: clearance,
+			Endpoint: a.endpointOf(ag, parse), Spawns: spawnsOf(cfg.Organisation, name),
+		}
 	}
-	s.Screen = a.texts.read
-	s.Sinks = slices.Concat(a.sinks, a.modelSinks(parse), a.proxySinks(parse))
-	s.Results = a.proxyResults(parse)
-	if s.Extra, err = a.policyFiles(); err != nil {
-		errs = append(errs, err)
-	}
-	return s, errors.Join(errs...)
 }
 
 // networkRules gives policy a profile's rules about destinations.
