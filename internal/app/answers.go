@@ -88,20 +88,55 @@ func (a *App) desk(ctx context.Context, id string) (*approval.Service, *store.St
 	return svc, st, err
 }
 
-// Answer signs yes or no with the owner's key. The answer is good for exactly
-// the action that was shown, once.
-func (a *App) Answer(ctx context.Context, id string, yes bool) error {
-	if _, _, err := a.desk(ctx, id); err != nil {
-		return err
-	}
-	svc, signer, err := a.People(ctx, nil)
+// Answered is what became of an answer.
+type Answered struct {
+	Ask     Ask  `json:"ask"`
+	Carried bool `json:"carried"` // the operator's own action was carried out with it
+}
+
+// Answer signs yes or no with a person's key. The answer is good for exactly
+// the action that was shown, once. The last yes to the operator's own action
+// carries it out.
+func (a *App) Answer(ctx context.Context, id string, yes bool, by Signing) (Answered, error) {
+	svc, _, err := a.desk(ctx, id)
 	if err != nil {
-		return err
+		return Answered{}, err
 	}
-	if yes {
-		return svc.Approve(ctx, id, signer)
+	src, _, err := a.trusted(ctx)
+	if err != nil {
+		return Answered{}, err
 	}
-	return svc.Deny(ctx, id, signer)
+	signer, done, err := a.signerOf(ctx, src, by)
+	if err != nil {
+		return Answered{}, err
+	}
+	defer done()
+	if !yes {
+		err = svc.Deny(ctx, id, signer)
+	} else {
+		err = svc.Approve(ctx, id, signer)
+	}
+	if err != nil {
+		return Answered{}, err
+	}
+	return a.answered(ctx, id)
+}
+
+// answered carries an action out if the answer that was just stored decided it.
+func (a *App) answered(ctx context.Context, id string) (Answered, error) {
+	st, err := a.Store(ctx)
+	if err != nil {
+		return Answered{}, err
+	}
+	row, err := st.Ask(ctx, id)
+	if err != nil {
+		return Answered{}, err
+	}
+	out := Answered{Ask: askOf(row, time.Now())}
+	if row.State == record.AskApproved {
+		out.Carried, err = a.carryOut(ctx, row)
+	}
+	return out, err
 }
 
 // AnswerBytes gives the bytes that another tool signs to answer:
@@ -115,13 +150,16 @@ func (a *App) AnswerBytes(ctx context.Context, id string, yes bool) ([]byte, err
 }
 
 // AnswerSigned stores an answer that another tool signed, as an armored SSH
-// signature.
-func (a *App) AnswerSigned(ctx context.Context, id string, yes bool, armored []byte) error {
+// signature, and goes on as Answer does.
+func (a *App) AnswerSigned(ctx context.Context, id string, yes bool, armored []byte) (Answered, error) {
 	svc, _, err := a.desk(ctx, id)
 	if err != nil {
-		return err
+		return Answered{}, err
 	}
-	return svc.Import(ctx, id, statementKind(yes), armored)
+	if err := svc.Import(ctx, id, statementKind(yes), armored); err != nil {
+		return Answered{}, err
+	}
+	return a.answered(ctx, id)
 }
 
 func statementKind(yes bool) string {
@@ -179,31 +217,62 @@ func (a *App) Grants(ctx context.Context, agent string, all bool) ([]GrantInfo, 
 	return out, nil
 }
 
+// grantsTarget is the document that trust.change changes for a grant.
+const grantsTarget = "grants"
+
 // Grant gives a standing permission, signed with the owner's key.
 func (a *App) Grant(ctx context.Context, g record.Grant) (GrantInfo, error) {
-	svc, signer, err := a.People(ctx, nil)
-	if err != nil {
-		return GrantInfo{}, err
-	}
-	act := action.Action{Kind: action.TrustChange, Target: "grants", Args: map[string]any{"diff": map[string]any{
-		"add": string(g.Kind), "agent": g.Agent, "target": g.Target, "expires": g.Expires.UTC().Format(time.RFC3339), "uses": int64(g.Uses), "parent": g.Parent,
+	act := action.Action{Kind: action.TrustChange, Target: grantsTarget, Args: map[string]any{"diff": map[string]any{
+		"add": string(g.Kind), "agent": g.Agent, "target": g.Target, "expires": g.Expires.UTC().Format(time.RFC3339), "uses": int64(g.Uses),
+		"parent": g.Parent, "because": g.Because,
 	}}}
-	err = a.steer(ctx, act, func(ctx context.Context) (err error) {
-		g, _, err = svc.Grant(ctx, g, signer)
-		return err
-	})
+	res, err := a.changeOwn(ctx, act)
+	g, _ = res.Payload.(record.Grant)
 	return grantOf(g, time.Now()), err
 }
 
 // Revoke ends a grant, and all that were delegated from it, at once.
 func (a *App) Revoke(ctx context.Context, id, by string) error {
-	st, ok, err := a.reader(ctx)
+	_, ok, err := a.reader(ctx)
 	if err != nil {
 		return err
 	}
 	if !ok {
 		return fault.New("app.revoke", fault.NotFound, "there is no grant %s: `sallyport grants` lists them", id)
 	}
-	act := action.Action{Kind: action.TrustChange, Target: "grants", Args: map[string]any{"diff": map[string]any{"revoke": id}}}
-	return a.steer(ctx, act, func(ctx context.Context) error { return st.Revoke(ctx, id, by) })
+	_, err = a.changeOwn(ctx, action.Action{Kind: action.TrustChange, Target: grantsTarget, Args: map[string]any{"diff": map[string]any{"revoke": id, "by": by}}})
+	return err
+}
+
+// changeOwn passes one of the operator's own actions on the word of whose key
+// lies in the state directory.
+func (a *App) changeOwn(ctx context.Context, act action.Action) (record.Result, error) {
+	person, owner, err := a.localPerson(ctx)
+	if err != nil {
+		return record.Result{}, err
+	}
+	return a.operate(ctx, act, operation{person: person, signer: owner})
+}
+
+// changeGrants performs a change of the grants, from nothing but the action.
+func (a *App) changeGrants(ctx context.Context, act action.Action) (record.Result, error) {
+	svc, signer, err := a.People(ctx, nil)
+	if err != nil {
+		return record.Result{}, err
+	}
+	diff, _ := act.Args["diff"].(map[string]any)
+	text := func(name string) string { s, _ := diff[name].(string); return s }
+	if id := text("revoke"); id != "" {
+		return record.Result{}, svc.Revoke(ctx, id, text("by"))
+	}
+	expires, err := time.Parse(time.RFC3339, text("expires"))
+	if err != nil {
+		return record.Result{}, fault.Wrap("app.grant", fault.Usage, err)
+	}
+	uses, _ := diff["uses"].(int64)
+	g, _, err := svc.Grant(ctx, record.Grant{
+		Parent: text("parent"), Agent: text("agent"), Kind: action.Kind(text("add")), Target: text("target"), Uses: int(uses),
+		Because: text("because"), Expires: expires,
+	}, signer)
+	return record.Result{Payload: g}, err
 }

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"sallyport/internal/action"
 	"sallyport/internal/approval"
 	"sallyport/internal/fault"
 	"sallyport/internal/store"
@@ -16,34 +17,56 @@ import (
 var _ approval.Book = (*store.Store)(nil)
 
 // People wires the approval room and gives the owner's key with it, which is
-// the one that is trusted. asker is nil where nobody can be asked.
+// the one that signs unless another is named. asker is nil where nobody can be
+// asked.
 func (a *App) People(ctx context.Context, asker approval.Asker) (*approval.Service, ssh.Signer, error) {
 	return a.people(ctx, asker, 0)
 }
 
 // people is People for who waits for answers from elsewhere.
 func (a *App) people(ctx context.Context, asker approval.Asker, wait time.Duration) (*approval.Service, ssh.Signer, error) {
-	st, err := a.Store(ctx)
+	trust, signer, err := a.trusted(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	signer, err := approval.LoadOrCreateOwner(a.Paths.Keys)
-	if err != nil {
-		return nil, nil, err
-	}
-	svc, err := approval.New(approval.Config{
-		Book: st, Instance: a.Signer().Origin(), Now: time.Now, Signer: signer, Asker: asker, Wait: wait,
-		Trust:    approval.Trust{People: []approval.Person{{Name: ownerName(), Groups: []string{"owner"}, Keys: []ssh.PublicKey{signer.PublicKey()}}}},
-		LastTime: st.LastTime,
-	})
-	return svc, signer, fault.Wrap("app.people", fault.Internal, err)
+	svc, err := a.service(ctx, approval.Config{Signer: signer, Asker: asker, Wait: wait, Trust: trust.roster, Requester: requesterOf(trust, signer)})
+	return svc, signer, err
 }
 
-// ownerName names the person behind the owner key: the OS user, who is the
-// operator because the state directory is theirs.
+// service wires an approval room to this installation.
+func (a *App) service(ctx context.Context, cfg approval.Config) (*approval.Service, error) {
+	st, err := a.Store(ctx)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Book, cfg.Instance, cfg.Now, cfg.LastTime = st, a.Signer().Origin(), time.Now, st.LastTime
+	svc, err := approval.New(cfg)
+	return svc, fault.Wrap("app.people", fault.Internal, err)
+}
+
+// requesterOf names who is behind what agents ask: the person whose key lies in
+// this state directory, because the agents run on their word.
+func requesterOf(trust *trustSource, owner ssh.Signer) func(context.Context, action.Action) string {
+	return func(ctx context.Context, _ action.Action) string {
+		r, err := trust.roster(ctx)
+		if err != nil {
+			return ""
+		}
+		return personOf(r, owner.PublicKey())
+	}
+}
+
+// personOf names who holds a key; who is not in the trust file is nobody.
+func personOf(r *approval.Roster, k ssh.PublicKey) string {
+	p, _ := r.Holder(k)
+	return p.Name
+}
+
+// ownerName names the person behind the owner key while there is no trust file:
+// the OS user, who is the operator because the state directory is theirs.
 func ownerName() string {
 	u, err := user.Current()
-	if err != nil || u.Username == "" {
+	if err != nil || !approval.ValidPerson(u.Username) {
 		return "owner"
 	}
 	return u.Username

@@ -1,13 +1,14 @@
 package app
 
 import (
+	"cmp"
 	"context"
-	"time"
+
+	"golang.org/x/crypto/ssh"
 
 	"sallyport/internal/action"
 	"sallyport/internal/gate"
 	"sallyport/internal/policy"
-	"sallyport/internal/principal"
 	"sallyport/internal/record"
 )
 
@@ -15,31 +16,26 @@ import (
 // agents pass: it is decided, made durable, performed and settled. do performs
 // it.
 func (a *App) steer(ctx context.Context, act action.Action, do func(ctx context.Context) error) error {
-	st, err := a.Store(ctx)
+	person, _, err := a.localPerson(ctx)
 	if err != nil {
 		return err
 	}
-	if _, err := a.lazy.mask.get(); err != nil && act.Kind != action.AgentStop {
-		return err
-	}
-	rules, err := a.steeringRules(act.Kind)
-	if err != nil {
-		return err
-	}
-	people, _, err := a.People(ctx, nil)
-	if err != nil {
-		return err
-	}
-	act.Principal = principal.TheOperator(ownerName())
-	g, err := gate.New(gate.Config{
-		Ledger: st, Policy: rules, Approver: people, Now: time.Now,
-		Executors: map[action.Kind]gate.Executor{act.Kind: steering(do)},
-	})
-	if err != nil {
-		return err
-	}
-	_, err = g.Do(ctx, act)
+	_, err = a.operate(ctx, act, operation{person: person, exec: steering(do)})
 	return err
+}
+
+// localPerson names who acts where no key is named: the holder of the key in
+// this state directory, else the OS user, whose signature counts for nothing.
+func (a *App) localPerson(ctx context.Context) (string, ssh.Signer, error) {
+	trust, owner, err := a.trusted(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	r, err := trust.roster(ctx)
+	if err != nil {
+		return ownerName(), owner, nil //nolint:nilerr // a stop needs no trust file; a signature fails by itself
+	}
+	return cmp.Or(personOf(r, owner.PublicKey()), ownerName()), owner, nil
 }
 
 // steeringRules are the rules in force. A stop is decided by the built-in ones

@@ -81,7 +81,7 @@ func TestRefusals(t *testing.T) {
 		"no payload":              func(_ *lab, row *record.AskRow) { row.Payload = nil },
 		"the instance's own name": func(l *lab, _ *record.AskRow) { l.cfg.Instance = "other" },
 		"key no longer trusted": func(l *lab, _ *record.AskRow) {
-			delete(l.keys, ssh.FingerprintSHA256(l.owner.PublicKey()))
+			l.trust.People[0].Keys = l.trust.People[0].Keys[1:]
 		},
 	}
 	for name, change := range tests {
@@ -220,7 +220,7 @@ func TestMutations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := l.check(row, terms, good); err != nil {
+	if _, _, err := l.checked(t, row, terms, good); err != nil {
 		t.Fatal(err)
 	}
 	rng := rand.New(rand.NewPCG(7, 7))
@@ -244,7 +244,7 @@ func TestMutations(t *testing.T) {
 		if bytes.Equal(bad, good) {
 			continue
 		}
-		if _, _, err := l.check(row, terms, bad); err == nil {
+		if _, _, err := l.checked(t, row, terms, bad); err == nil {
 			t.Fatalf("accepted: %s", bad)
 		}
 	}
@@ -269,7 +269,7 @@ func FuzzEnvelope(f *testing.F) {
 	}
 	f.Add(good)
 	f.Fuzz(func(t *testing.T, envelope []byte) {
-		if _, _, err := l.check(row, terms, envelope); err == nil {
+		if _, _, err := l.checked(t, row, terms, envelope); err == nil {
 			t.Errorf("accepted: %s", envelope)
 		}
 	})

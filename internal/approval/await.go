@@ -109,7 +109,11 @@ func (s *Service) look(ctx context.Context, row record.AskRow) ([]record.Approva
 	if err != nil {
 		return nil, false, fmt.Errorf("approval.look: %w", err)
 	}
-	v, err := s.review(ctx, row, rows)
+	r, err := s.roster(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	v, err := s.review(ctx, r, row, rows)
 	switch {
 	case err != nil:
 		return nil, false, err

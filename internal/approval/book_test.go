@@ -148,6 +148,7 @@ type lab struct {
 	spare ssh.Signer // ann's second key
 	bob   ssh.Signer // in finance
 	eve   ssh.Signer // nobody
+	trust Trust      // who counts, now
 }
 
 func newKey(t testing.TB) ssh.Signer {
@@ -169,11 +170,12 @@ func newLab(t testing.TB, change func(*Config)) *lab {
 	cfg := Config{
 		Book: l.book, Instance: "test-instance", Now: func() time.Time { return l.now }, Signer: l.owner,
 		LastTime: func(context.Context) (time.Time, error) { return l.last, nil },
-		Trust: Trust{People: []Person{
-			{Name: "ann", Groups: []string{"owner"}, Keys: []ssh.PublicKey{l.owner.PublicKey(), l.spare.PublicKey()}},
-			{Name: "bob", Groups: []string{"finance", "owner"}, Keys: []ssh.PublicKey{l.bob.PublicKey()}},
-		}},
 	}
+	l.trust = Trust{People: []Person{
+		{Name: "ann", Groups: []string{"owner"}, Clearance: label.Unlabelled, Keys: []ssh.PublicKey{l.owner.PublicKey(), l.spare.PublicKey()}},
+		{Name: "bob", Groups: []string{"finance", "owner"}, Clearance: label.Unlabelled, Keys: []ssh.PublicKey{l.bob.PublicKey()}},
+	}}
+	cfg.Trust = func(context.Context) (*Roster, error) { return NewRoster(l.trust) }
 	if change != nil {
 		change(&cfg)
 	}
@@ -219,4 +221,23 @@ func (l *lab) found(t testing.TB, d action.Digest) []record.Approval {
 		t.Fatal(err)
 	}
 	return got
+}
+
+func rosterOf(t testing.TB, people ...Person) func(context.Context) (*Roster, error) {
+	t.Helper()
+	r, err := NewRoster(Trust{People: people})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Always(r)
+}
+
+// checked verifies one envelope against one ask, as Submit does.
+func (l *lab) checked(t testing.TB, row record.AskRow, terms terms, envelope []byte) (string, record.Approval, error) {
+	t.Helper()
+	r, err := NewRoster(l.trust)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.check(row, terms, envelope)
 }

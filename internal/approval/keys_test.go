@@ -19,6 +19,7 @@ import (
 
 	"sallyport/internal/action"
 	"sallyport/internal/fault"
+	"sallyport/internal/label"
 	"sallyport/internal/record"
 )
 
@@ -90,7 +91,7 @@ func TestSSHKeygen(t *testing.T) {
 	}
 	l := newLab(t, func(c *Config) {
 		c.Signer = owner
-		c.Trust = Trust{People: []Person{{Name: "ann", Groups: []string{"owner"}, Keys: []ssh.PublicKey{owner.PublicKey()}}}}
+		c.Trust = rosterOf(t, Person{Name: "ann", Groups: []string{"owner"}, Clearance: label.Unlabelled, Keys: []ssh.PublicKey{owner.PublicKey()}})
 	})
 	req := request(t, "ls")
 	row := l.published(t, req)
@@ -188,7 +189,7 @@ func (k *token) Sign(_ io.Reader, data []byte) (*ssh.Signature, error) {
 func TestHardwareKeyFlags(t *testing.T) {
 	k := newToken(t)
 	l := newLab(t, func(c *Config) {
-		c.Trust.People = append(c.Trust.People, Person{Name: "cleo", Groups: []string{"owner"}, Keys: []ssh.PublicKey{k.pub}})
+		c.Trust = rosterOf(t, Person{Name: "cleo", Groups: []string{"owner"}, Clearance: label.Unlabelled, Keys: []ssh.PublicKey{k.pub}})
 	})
 	for flags, want := range map[byte]bool{0: false, 1: false, 4: false, 5: true, 0x85: true} {
 		req := request(t, "flags "+string('a'+flags))
@@ -211,7 +212,7 @@ func TestTrustRefusesSharedKeys(t *testing.T) {
 		"same name":  {{Name: "a"}, {Name: "a"}},
 		"no name":    {{}},
 	} {
-		if _, err := New(Config{Book: newBook(), Now: time.Now, Instance: "i", Trust: Trust{People: people}}); err == nil {
+		if _, err := NewRoster(Trust{People: people}); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}

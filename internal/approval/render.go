@@ -41,6 +41,13 @@ func (s *Service) Render(row record.AskRow, advice []record.Finding) (string, er
 	for _, f := range advice {
 		line("noticed", f.Rule+": "+f.Detail)
 	}
+	if t.requester != "" {
+		who := t.requester
+		if t.people() >= 2 {
+			who += " (whose own yes does not count: two or more are needed)"
+		}
+		line("asked by", who)
+	}
 	needs := make([]string, len(t.needs))
 	for i, n := range t.needs {
 		needs[i] = fmt.Sprintf("%d of %s", n.Count, n.Group)

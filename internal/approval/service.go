@@ -52,8 +52,10 @@ type Asker interface {
 
 // Config wires a Service.
 type Config struct {
-	Book     Book
-	Trust    Trust
+	Book Book
+	// Trust gives who may approve at this moment. It is asked each time a
+	// signature is looked at, so that who was removed does not count any more.
+	Trust    func(ctx context.Context) (*Roster, error)
 	Instance string // name of this installation: statements of another are refused
 	Now      func() time.Time
 	// LastTime gives the time of the last log entry; nil leaves the clock
@@ -64,12 +66,14 @@ type Config struct {
 	TTL      time.Duration // of an ask; 0 = DefaultTTL, at most MaxTTL
 	Wait     time.Duration // how long to wait for an answer from elsewhere; 0 = not at all when unattended
 	Poll     time.Duration // how often to look for one; 0 = 500 ms
+	// Requester names the person behind an action of an agent, whose own yes does
+	// not count where two or more are needed; nil or "" is nobody.
+	Requester func(ctx context.Context, a action.Action) string
 }
 
 // Service asks, and finds what was answered. It is safe for concurrent use.
 type Service struct {
 	cfg    Config
-	keys   map[string]holder
 	prompt sync.Mutex // one question at the terminal at a time
 }
 
@@ -78,8 +82,8 @@ const clockSlack = 2 * time.Minute
 
 // New makes a Service.
 func New(cfg Config) (*Service, error) {
-	if cfg.Book == nil || cfg.Now == nil || cfg.Instance == "" {
-		return nil, errors.New("approval.new: book, clock and instance are required")
+	if cfg.Book == nil || cfg.Now == nil || cfg.Trust == nil || cfg.Instance == "" {
+		return nil, errors.New("approval.new: book, trust, clock and instance are required")
 	}
 	if cfg.Asker != nil && cfg.Signer == nil {
 		return nil, errors.New("approval.new: an answer at the terminal needs the owner's key")
@@ -93,11 +97,7 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Poll <= 0 {
 		cfg.Poll = 500 * time.Millisecond
 	}
-	keys, err := cfg.Trust.byKey()
-	if err != nil {
-		return nil, err
-	}
-	return &Service{cfg: cfg, keys: keys}, nil
+	return &Service{cfg: cfg}, nil
 }
 
 // Find gives the valid, unused approvals over a digest, all of one ask: of the
@@ -114,6 +114,10 @@ func (s *Service) Find(ctx context.Context, d action.Digest) ([]record.Approval,
 		}
 		return nil, err
 	}
+	r, err := s.roster(ctx)
+	if err != nil {
+		return nil, err
+	}
 	asks, err := s.cfg.Book.AsksAbout(ctx, d)
 	if err != nil {
 		return nil, err
@@ -123,7 +127,7 @@ func (s *Service) Find(ctx context.Context, d action.Digest) ([]record.Approval,
 		if row.Digest != d {
 			continue
 		}
-		v, err := s.review(ctx, row, rows)
+		v, err := s.review(ctx, r, row, rows)
 		if err != nil {
 			return nil, err
 		}
@@ -165,7 +169,7 @@ func (v verdict) complete() bool {
 
 // review verifies the statements about one ask. An ask that does not verify,
 // is over, or whose nonce was used has no approvals.
-func (s *Service) review(ctx context.Context, row record.AskRow, rows []record.Statement) (verdict, error) {
+func (s *Service) review(ctx context.Context, r *Roster, row record.AskRow, rows []record.Statement) (verdict, error) {
 	t, err := readAsk(row, s.cfg.Instance)
 	if err != nil || s.inTime(t) != nil || row.State != record.AskOpen && row.State != record.AskApproved {
 		return verdict{}, nil
@@ -174,19 +178,54 @@ func (s *Service) review(ctx context.Context, row record.AskRow, rows []record.S
 	if err != nil || used {
 		return verdict{}, err
 	}
+	return s.count(r, row, t, rows), nil
+}
+
+// count verifies statements about an ask and says what they amount to.
+func (s *Service) count(r *Roster, row record.AskRow, t terms, rows []record.Statement) verdict {
 	v := verdict{terms: t}
 	for _, st := range rows {
-		kind, a, err := s.check(row, t, st.Envelope)
+		kind, a, err := r.check(row, t, st.Envelope)
 		switch {
-		case err != nil: // not a statement about this ask
+		case err != nil: // not a statement about this ask by somebody who may make it
 		case kind == record.StatementDeny:
 			v.denier, v.approvals = a.Person, nil
-			return v, nil
+			return v
 		case !slices.ContainsFunc(v.approvals, func(o record.Approval) bool { return o.Person == a.Person }):
 			v.approvals = append(v.approvals, a)
 		}
 	}
-	return v, nil
+	r.applyThresholds(v.approvals)
+	return v
+}
+
+// applyThresholds takes a group from approvals that has not reached its
+// threshold: one of a group that needs two counts as nobody of it.
+func (r *Roster) applyThresholds(as []record.Approval) {
+	for g, n := range r.trust.Thresholds {
+		in := func(a record.Approval) bool { return slices.Contains(a.Groups, g) }
+		have := 0
+		for _, a := range as {
+			if in(a) {
+				have++
+			}
+		}
+		if g == OwnerGroup || have >= n {
+			continue
+		}
+		for i := range as {
+			as[i].Groups = slices.DeleteFunc(as[i].Groups, func(o string) bool { return o == g })
+		}
+	}
+}
+
+// roster gives who may approve now.
+func (s *Service) roster(ctx context.Context) (*Roster, error) {
+	r, err := s.cfg.Trust(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r, r.inForce(s.cfg.Now())
 }
 
 // inTime checks the validity period by this machine's clock.
@@ -201,9 +240,13 @@ func (s *Service) inTime(t terms) error {
 	return nil
 }
 
+// ErrRequester is in the error of who approves what they ask for themselves,
+// where two or more are needed.
+var ErrRequester = errors.New("approval: the asker does not count")
+
 // check verifies one envelope against one ask: payload byte for byte, a trusted
-// person's key, the signature and its flags.
-func (s *Service) check(row record.AskRow, t terms, envelope []byte) (kind string, a record.Approval, err error) {
+// person's key, the signature and its flags, and whether that person may answer.
+func (r *Roster) check(row record.AskRow, t terms, envelope []byte) (kind string, a record.Approval, err error) {
 	payload, sig, err := open(envelope)
 	if err != nil {
 		return "", a, err
@@ -217,12 +260,20 @@ func (s *Service) check(row record.AskRow, t terms, envelope []byte) (kind strin
 		kind = record.StatementDeny
 	}
 	id := ssh.FingerprintSHA256(sig.PublicKey)
-	h, ok := s.keys[id]
+	h, ok := r.keys[id]
 	if !ok {
-		return "", a, fmt.Errorf("approval.check: nobody trusted holds key %s", id)
+		return "", a, fault.New("approval.check", fault.Denied, "nobody in the trust file holds key %s, so its signature does not count; an owner adds it with `sallyport trust add-key`", id)
 	}
-	if err := verify(payload, sig, h.key); err != nil {
+	if err := verify(payload, sig, h.key, Namespace); err != nil {
 		return "", a, err
+	}
+	switch p := h.person; {
+	case !t.seen.ConfFlowsTo(p.Clearance):
+		return "", a, fault.New("approval.check", fault.Denied, "%s is cleared for %s and this is %s, so their signature does not count; let somebody answer who is cleared", p.Name, clearanceOf(*p), t.seen)
+	case kind == record.StatementApprove && t.excluded(p.Name):
+		e := fault.New("approval.check", fault.Denied, "%s asks for this, and where two or more must agree the asker does not count; let others answer", p.Name)
+		e.Err = ErrRequester
+		return "", a, e
 	}
 	return kind, record.Approval{
 		Nonce: t.nonce, Person: h.person.Name, Groups: slices.Clone(h.person.Groups), KeyID: id, Expires: t.expires,
@@ -249,6 +300,11 @@ func (s *Service) paused(ctx context.Context) error {
 // publish stores the ask, or finds the one that asks the same already and is
 // not over.
 func (s *Service) publish(ctx context.Context, req record.ApprovalRequest) (record.AskRow, error) {
+	if req.Requester == "" && req.Action.Agent == "" {
+		req.Requester = req.Action.Principal.Name
+	} else if req.Requester == "" && s.cfg.Requester != nil {
+		req.Requester = s.cfg.Requester(ctx, req.Action)
+	}
 	row, err := s.newAsk(req)
 	if err != nil {
 		return record.AskRow{}, err
@@ -262,7 +318,7 @@ func (s *Service) publish(ctx context.Context, req record.ApprovalRequest) (reco
 			continue
 		}
 		t, err := readAsk(old, s.cfg.Instance)
-		if err != nil || s.inTime(t) != nil || !slices.Equal(t.needs, req.Needs) {
+		if err != nil || s.inTime(t) != nil || !slices.Equal(t.needs, req.Needs) || t.requester != req.Requester {
 			continue
 		}
 		if used, err := s.cfg.Book.Consumed(ctx, t.nonce); err != nil {

@@ -40,8 +40,37 @@ type terms struct {
 	notBefore time.Time
 	expires   time.Time
 	needs     []record.Need
+	requester string         // who asks; "" if nobody in person
+	seen      label.Label    // what an answer shows its signer: context and arguments joined
 	action    map[string]any // the very object whose canonical form was digested
 	payload   map[string]any
+}
+
+// people is how many distinct people the quorum names.
+func (t terms) people() int {
+	n := 0
+	for _, need := range t.needs {
+		n += need.Count
+	}
+	return n
+}
+
+// excluded reports whether a person's yes does not count because it is them who
+// ask: where two or more must agree, nobody agrees with themselves.
+func (t terms) excluded(person string) bool { return t.requester == person && t.people() >= 2 }
+
+// The kinds of statements that say yes, by what they say yes to; every other
+// kind of action is approved. A no is StatementDeny.
+var kindOf = map[action.Kind]string{
+	action.AgentInstruct: "instruct", action.DataLower: "lower", action.DataErase: "erase",
+	action.PolicyChange: "policy", action.ConfigChange: "policy", action.TrustChange: "key",
+}
+
+func yes(kind action.Kind) string {
+	if k, ok := kindOf[kind]; ok {
+		return k
+	}
+	return record.StatementApprove
 }
 
 // actionObject rebuilds what action.Digest digests, so that people see and
@@ -76,8 +105,8 @@ func payloadFor(req record.ApprovalRequest, instance, nonce string, from, until 
 		quorum[i] = map[string]any{"count": n.Count, "group": n.Group}
 	}
 	return action.Canonical(statement(string(req.Action.Kind), req.Digest.String(), map[string]any{
-		"instance": instance, "kind": record.StatementApprove, "action": object, "context_label": req.Context.String(),
-		"policy_set": req.PolicySet, "nonce": nonce, "not_before": stamp(from), "expires": stamp(until), "quorum": quorum, "uses": 1,
+		"instance": instance, "kind": yes(req.Action.Kind), "action": object, "context_label": req.Context.String(),
+		"requester": req.Requester, "policy_set": req.PolicySet, "nonce": nonce, "not_before": stamp(from), "expires": stamp(until), "quorum": quorum, "uses": 1,
 	}))
 }
 
@@ -132,12 +161,16 @@ func readAsk(row record.AskRow, instance string) (terms, error) {
 	if t.needs, err = parseQuorum(p["quorum"]); err != nil {
 		return t, err
 	}
+	t.requester, _ = p["requester"].(string)
+	if t.seen, err = seenIn(object); err != nil {
+		return t, err
+	}
 	// What is left must be exactly the statement these values make.
 	kind, _ := object["kind"].(string)
 	policySet, _ := object["policy"].(string)
 	want, err := action.Canonical(statement(kind, t.digest.String(), map[string]any{
-		"instance": instance, "kind": record.StatementApprove, "action": object, "context_label": object["context_label"],
-		"policy_set": policySet, "nonce": t.nonce, "not_before": p["not_before"], "expires": p["expires"], "quorum": p["quorum"], "uses": 1,
+		"instance": instance, "kind": yes(action.Kind(kind)), "action": object, "context_label": object["context_label"],
+		"requester": t.requester, "policy_set": policySet, "nonce": t.nonce, "not_before": p["not_before"], "expires": p["expires"], "quorum": p["quorum"], "uses": 1,
 	}))
 	switch {
 	case err != nil:
@@ -150,6 +183,35 @@ func readAsk(row record.AskRow, instance string) (terms, error) {
 		return t, errors.New("approval.ask: the times do not fit")
 	}
 	return t, nil
+}
+
+// seenIn joins the labels of everything that an action shows: its context, its
+// arguments and, for an instruction, the text and the clearance it lends.
+func seenIn(object map[string]any) (label.Label, error) {
+	var all []string
+	context, _ := object["context_label"].(string)
+	all = append(all, context)
+	labels, _ := object["arg_labels"].(map[string]any)
+	for _, v := range labels {
+		s, _ := v.(string)
+		all = append(all, s)
+	}
+	if object["kind"] == string(action.AgentInstruct) {
+		args, _ := object["args"].(map[string]any)
+		for _, name := range []string{"label", "clearance"} {
+			s, _ := args[name].(string)
+			all = append(all, s)
+		}
+	}
+	out := label.Bottom
+	for _, s := range all {
+		l, err := label.Parse(s)
+		if err != nil {
+			return label.Unlabelled, fmt.Errorf("approval.ask: %w", err)
+		}
+		out = out.Join(l)
+	}
+	return out, nil
 }
 
 func stampOf(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
