@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/term"
+
 	"sallyport/internal/app"
 	"sallyport/internal/fault"
 )
@@ -59,6 +61,7 @@ type answerFlags struct {
 	Yes       bool   `short:"y" help:"Do not ask again; needed where there is no terminal."`
 	Export    string `placeholder:"FILE" help:"Write the bytes to sign with another tool, and sign nothing."`
 	Signature string `placeholder:"FILE" help:"Store a signature that ssh-keygen -Y sign -n approve@sallyport made."`
+	signFlags
 }
 
 // approveCmd is `sallyport approve`.
@@ -100,34 +103,60 @@ func (p answerFlags) answer(c *call, yes bool) error {
 		if yes {
 			done = "approved"
 		}
+		var got app.Answered
 		switch {
 		case p.Export != "":
 			done, err = "exported", p.export(c, a, yes)
 		case p.Signature != "":
-			err = p.store(c, a, yes)
+			got, err = p.store(c, a, yes)
 		default:
-			err = p.sign(c, a, ask, yes, done)
+			got, err = p.sign(c, a, ask, yes, done)
 		}
 		if err != nil {
 			return err
 		}
 		if c.flags.JSON {
-			return c.json(map[string]any{"ask": ask.ID, "result": done})
+			return c.json(map[string]any{"ask": ask.ID, "result": done, "state": got.Ask.State, "carried_out": got.Carried})
 		}
 		c.printf("%s %s\n", done, visible(ask.ID))
+		switch {
+		case got.Carried:
+			c.printf("everybody needed has signed: %s %s is done\n", visible(ask.Kind), visible(ask.Target))
+		case yes && got.Ask.State == "open":
+			c.printf("others must sign too before it counts; `sallyport approve %s` shows who\n", visible(ask.ID))
+		}
 		return nil
 	})
 }
 
+// signFlags say whose key signs.
+type signFlags struct {
+	Key      string `placeholder:"FILE" help:"Sign with this SSH key, or with the one in ssh-agent whose .pub file this is; default: the key of the state directory."`
+	SSHAgent bool   `name:"agent" help:"Sign with the key that ssh-agent and the trust file have in common."`
+}
+
+func (s signFlags) signing(c *call) app.Signing {
+	out := app.Signing{Key: s.Key, Agent: s.SSHAgent}
+	if f, ok := c.in.(*os.File); ok && c.terminal() {
+		out.Passphrase = func(prompt string) ([]byte, error) {
+			fmt.Fprint(c.err, visible(prompt))
+			defer fmt.Fprintln(c.err)
+			b, err := term.ReadPassword(int(f.Fd()))
+			return b, fault.Wrap("sign.passphrase", fault.Unavailable, err)
+		}
+	}
+	return out
+}
+
 // sign answers with the owner's key once the person has read what is signed.
-func (p answerFlags) sign(c *call, a *app.App, ask app.Ask, yes bool, done string) error {
+func (p answerFlags) sign(c *call, a *app.App, ask app.Ask, yes bool, done string) (app.Answered, error) {
 	if !c.flags.JSON {
 		c.printf("%s", visibleLines(ask.Text))
 	}
 	if err := c.confirm(p.Yes, done); err != nil {
-		return err
+		return app.Answered{}, err
 	}
-	return a.Answer(c.ctx, p.ID, yes)
+	return a.Answer(c.ctx, p.ID, yes, p.signing(c))
 }
 
 func (p answerFlags) export(c *call, a *app.App, yes bool) error {
@@ -138,10 +167,10 @@ func (p answerFlags) export(c *call, a *app.App, yes bool) error {
 	return fault.Wrap("approvals.export", fault.Unavailable, os.WriteFile(p.Export, b, 0o600))
 }
 
-func (p answerFlags) store(c *call, a *app.App, yes bool) error {
+func (p answerFlags) store(c *call, a *app.App, yes bool) (app.Answered, error) {
 	sig, err := readSmall(p.Signature)
 	if err != nil {
-		return err
+		return app.Answered{}, err
 	}
 	return a.AnswerSigned(c.ctx, p.ID, yes, sig)
 }
