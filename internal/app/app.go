@@ -29,7 +29,7 @@ type App struct {
 	envFiles []string // the .env files that may have been read
 	lazy     *database
 	texts    *lazyScreening
-	unlock   *unlocker // asks for the vault's passphrase
+	unlock   *unlocker     // asks for the vault's passphrase
 	sinks    []policy.Sink // of one guarded run, beside those of the configuration
 }
 

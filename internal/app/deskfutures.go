@@ -17,7 +17,6 @@ type futures struct {
 }
 
 type future struct {
-	owner string // the agent that may read it
 	label label.Label
 	done  chan struct{} // closed when text is there
 	text  string
@@ -25,15 +24,11 @@ type future struct {
 
 func newFutures() *futures { return &futures{byID: map[string]*future{}} }
 
-// open makes the future id of a child; l is fixed. Who read is not asked for
-// may be any agent that was told the id.
-func (f *futures) open(id string, l label.Label) { f.openFor(id, "", l) }
-
-// openFor makes a future that only one agent may read.
-func (f *futures) openFor(id, owner string, l label.Label) {
+// open makes the future id, which is a handle that nobody can guess; l is fixed.
+func (f *futures) open(id string, l label.Label) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.byID[id] = &future{owner: owner, label: l, done: make(chan struct{})}
+	f.byID[id] = &future{label: l, done: make(chan struct{})}
 }
 
 // finish gives a future its text, once; what comes later is dropped.
@@ -52,25 +47,24 @@ func (f *futures) finish(id, text string) {
 	}
 }
 
-func (f *futures) get(id, agent string) (*future, bool) {
+func (f *futures) get(id string) *future {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	u := f.byID[id]
-	return u, u != nil && (u.owner == "" || u.owner == agent)
+	return f.byID[id]
 }
 
 // label gives a future's label; of what is not there, label.Unlabelled.
-func (f *futures) label(id, agent string) label.Label {
-	if u, ok := f.get(id, agent); ok {
+func (f *futures) label(id string) label.Label {
+	if u := f.get(id); u != nil {
 		return u.label
 	}
 	return label.Unlabelled
 }
 
 // read waits for the text.
-func (f *futures) read(ctx context.Context, id, agent string) (string, error) {
-	u, ok := f.get(id, agent)
-	if !ok {
+func (f *futures) read(ctx context.Context, id string) (string, error) {
+	u := f.get(id)
+	if u == nil {
 		return "", errAbsent(id)
 	}
 	select {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 	"time"
 
@@ -213,9 +214,7 @@ func (b *bench) get(ctx context.Context, name string, more map[string]any) ([]by
 		return nil, Item{}, err
 	}
 	args := map[string]any{"item": name}
-	for k, v := range more {
-		args[k] = v
-	}
+	maps.Copy(args, more)
 	res, err := b.do(ctx, action.Action{Kind: action.DataRead, Target: name, Args: args})
 	if err != nil {
 		return nil, Item{}, err

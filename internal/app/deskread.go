@@ -30,7 +30,7 @@ func (d *desk) read(ctx context.Context, a action.Action, p *gate.Permit) (recor
 		}
 		return d.openFolder(ctx, a, a.ArgLabels["item"])
 	case isHandle("f", ref):
-		text, err := d.futures.read(ctx, ref, a.Agent)
+		text, err := d.futures.read(ctx, ref)
 		return record.Result{Output: text}, err
 	}
 	o, err := d.object(ctx, a)

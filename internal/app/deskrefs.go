@@ -24,7 +24,12 @@ func (d *desk) Resolve(ctx context.Context, a action.Action) (action.Action, err
 			return a, err
 		}
 		return withItem(a, l, version), nil
-	case action.DataLower, action.DataErase, action.DataHold, action.DataExtract:
+	case action.DataExtract:
+		if ref := a.Arg("item"); isHandle("f", ref) {
+			return withItem(a, d.futures.label(ref), 0), nil
+		}
+		fallthrough
+	case action.DataLower, action.DataErase, action.DataHold:
 		l, version, err := d.item(ctx, a)
 		if err != nil {
 			return a, err
@@ -87,7 +92,7 @@ func (d *desk) lookUp(ctx context.Context, a action.Action) (label.Label, int64,
 	case strings.HasPrefix(ref, folderPrefix):
 		return d.folderLabel(strings.TrimPrefix(ref, folderPrefix)), 0, nil
 	case isHandle("f", ref):
-		return d.futures.label(ref, a.Agent), 0, nil
+		return d.futures.label(ref), 0, nil
 	case isHandle("m", ref) && !operators(a):
 		m, err := d.rows.Message(ctx, ref)
 		if err != nil && !fault.Is(err, fault.NotFound) {
@@ -179,8 +184,8 @@ func touches(dir string, p record.Place) bool {
 
 func namesOf(dir string) []string {
 	clean := filepath.Clean(dir)
-	if real, err := filepath.EvalSymlinks(clean); err == nil && real != clean {
-		return []string{clean, real}
+	if target, err := filepath.EvalSymlinks(clean); err == nil && target != clean {
+		return []string{clean, target}
 	}
 	return []string{clean}
 }

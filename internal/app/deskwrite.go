@@ -222,7 +222,7 @@ func (d *desk) lower(ctx context.Context, a action.Action, _ *gate.Permit) (reco
 // the schema's, with integrity member (rule R7).
 func (d *desk) extract(ctx context.Context, a action.Action, _ *gate.Permit) (record.Result, error) {
 	if isHandle("f", a.Target) {
-		if _, ok := d.futures.get(a.Target, a.Agent); !ok {
+		if d.futures.get(a.Target) == nil {
 			return record.Result{}, errAbsent(a.Target)
 		}
 	} else if _, err := d.object(ctx, a); err != nil {

@@ -32,7 +32,7 @@ type engine struct {
 	gate     *gate.Gate
 	models   *modelCalls
 	boxes    *sessions
-	desk     *desk // classified items and mail
+	desk     *desk                  // classified items and mail
 	targets  map[string]*wiredModel // by agent
 	plans    map[string]*outletPlan // by profile: its way out
 	single   bool                   // one agent: its console can answer
