@@ -48,6 +48,8 @@ type bench struct {
 	app  *App
 	desk *desk
 	gate *gate.Gate
+
+	person string // who sits there
 }
 
 // bench wires the operator's desk; ask is nil where nobody can be asked.
@@ -71,14 +73,34 @@ func (a *App) bench(ctx context.Context, ask AskFunc) (*bench, error) {
 	if err != nil {
 		return nil, err
 	}
+	person, _, err := a.localPerson(ctx)
+	if err != nil {
+		return nil, err
+	}
 	d := newDesk(a, st)
 	g, err := gate.New(gate.Config{
 		Ledger: st, Policy: rules, Approver: people, References: d, Now: time.Now, Executors: d.executors(),
 	})
-	return &bench{app: a, desk: d, gate: g}, err
+	return &bench{app: a, desk: d, gate: g, person: person}, err
 }
 
-// with runs f at the operator's desk.
+// carryData performs what people signed about an item, for the last of them.
+func carryData(ctx context.Context, a *App) (gate.Executor, gate.References, error) {
+	st, err := a.Store(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	d := newDesk(a, st)
+	return performer(func(ctx context.Context, act action.Action, p *gate.Permit) (record.Result, error) {
+		defer d.close()
+		if act.Kind == action.DataErase {
+			return d.erase(ctx, act, p)
+		}
+		return d.lower(ctx, act, p)
+	}), d, nil
+}
+
+// withBench runs f at the operator's desk.
 func (a *App) withBench(ctx context.Context, ask AskFunc, f func(b *bench) error) error {
 	b, err := a.bench(ctx, ask)
 	if err != nil {
@@ -89,7 +111,7 @@ func (a *App) withBench(ctx context.Context, ask AskFunc, f func(b *bench) error
 }
 
 func (b *bench) do(ctx context.Context, act action.Action) (record.Result, error) {
-	act.Principal = principal.TheOperator(ownerName())
+	act.Principal = principal.TheOperator(b.person)
 	return b.gate.Do(ctx, act)
 }
 
@@ -155,7 +177,7 @@ func (a *App) PutItem(ctx context.Context, name, labelText string, data []byte) 
 	err = a.withBench(ctx, nil, func(b *bench) error {
 		l := label.Label{}
 		if labelText != "" {
-			if l, err = a.parseLabel(labelText); err != nil {
+			if l, err = a.itemLabel(labelText); err != nil {
 				return err
 			}
 		}
@@ -184,9 +206,9 @@ func (b *bench) put(ctx context.Context, name, labelText string, l label.Label, 
 	return b.result(ctx, res, err)
 }
 
-// parseLabel reads a label as the operator writes it: without an integrity it is
+// itemLabel reads a label as the operator writes it: without an integrity it is
 // what the operator vouches for, member.
-func (a *App) parseLabel(text string) (label.Label, error) {
+func (a *App) itemLabel(text string) (label.Label, error) {
 	l, err := a.scheme().Parse(text)
 	if err != nil {
 		return l, fault.New("app.label", fault.Usage, "%v; a label is a level, then {compartments} and /integrity where it has any, as in secret{hr}/member", err)
@@ -228,7 +250,7 @@ func (b *bench) get(ctx context.Context, name string, more map[string]any) ([]by
 // that it does not flow to people are asked, and then a new item has it: named
 // as, or by a handle.
 func (a *App) LabelItem(ctx context.Context, name, labelText, because, as string, ask AskFunc) (it Item, err error) {
-	to, err := a.parseLabel(labelText)
+	to, err := a.itemLabel(labelText)
 	if err != nil {
 		return it, err
 	}
