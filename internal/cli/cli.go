@@ -34,6 +34,7 @@ type commands struct {
 
 	Status   statusCmd   `cmd:"" group:"watch" help:"Show what runs, what waits and how the log stands."`
 	Events   eventsCmd   `cmd:"" group:"watch" help:"Show what happened: asked, decided, done, said."`
+	Explain  explainCmd  `cmd:"" group:"watch" help:"Say why something was allowed, asked or denied."`
 	Alerts   alertsCmd   `cmd:"" group:"watch" help:"List what needs somebody's eye, and say who deals with it."`
 	Sessions sessionsCmd `cmd:"" group:"watch" help:"List sessions and show a whole one."`
 	Replay   replayCmd   `cmd:"" group:"watch" help:"Play what a guarded program showed."`
