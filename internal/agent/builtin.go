@@ -3,6 +3,7 @@ package agent
 import (
 	"math"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +15,23 @@ var (
 	quotedBuiltins = []string{"comment", "endsession", "talk"}
 	lineBuiltins   = []string{"comment", "endsession", "talk", "pause", "cost", "context", "exit"}
 )
+
+// builtins are the words that a reply is split by: those of every shell, and
+// those of an organisation.
+type builtins struct{ house bool }
+
+// quoted tells whether a built-in's text may go over several lines, and whether
+// words may stand before it.
+func (b builtins) quoted(name string) (quoted, afterWords bool) {
+	if b.house && slices.Contains(houseWords, name) {
+		return true, true
+	}
+	return slices.Contains(quotedBuiltins, name), false
+}
+
+func (b builtins) line(name string) bool {
+	return slices.Contains(lineBuiltins, name) || b.house && slices.Contains(houseWords, name)
+}
 
 // maxPause bounds a pause; what is longer is a mistake in the number.
 const maxPause = 31 * 24 * time.Hour
@@ -67,6 +85,8 @@ const (
 	pauseUsage    = "pause takes seconds, such as: pause 60"
 	pauseAlone    = "Nobody is here to wake you: give the seconds, such as: pause 60"
 	operatorsOnly = " is for the operator's prompt only."
+	talkAbove     = "Rule of the organisation: only the first tier talks to people; write to the tier above with send."
+	noShell       = "[there is no shell here: use the commands of the first message]"
 	mixedHint     = "[comment, endsession, pause and talk are no programs: send them at the start of an answer]"
 )
 

@@ -19,13 +19,15 @@ type effect struct {
 	text string // for the model; empty = nothing to say
 	stop bool   // the rest of the reply is not run
 	gone bool   // the context or the run is over
+
+	denied bool // the gate refused, so that nothing of it was recorded as begun
 }
 
 // process runs a reply piece by piece.
 func (r *run) process(ctx context.Context, prompt, reply string) error {
 	begun := false
 	for rest := reply; ; {
-		p := split(rest, r.prompts, r.cwd)
+		p := split(rest, r.prompts, r.cwd, r.built)
 		rest = p.rest
 		switch p.kind {
 		case pieceNone:
@@ -79,6 +81,9 @@ func (r *run) unprocessed(ctx context.Context, text, because string) error {
 // command carries out one command of the model.
 func (r *run) command(ctx context.Context, text string) (effect, error) {
 	name, arg := word(text)
+	if e, ok, err := r.inHouse(ctx, name, arg); ok || err != nil {
+		return e, err
+	}
 	switch name {
 	case "comment":
 		r.trail.thought = unquote(arg)
@@ -86,6 +91,9 @@ func (r *run) command(ctx context.Context, text string) (effect, error) {
 	case "endsession":
 		return r.endSession(ctx, unquote(arg))
 	case "talk":
+		if h := r.spec.House; h != nil && h.Tier != "" && !h.First {
+			return effect{text: talkAbove, stop: true}, nil
+		}
 		r.deps.Console.Print(FromSystem, r.spec.Username+" says: "+unquote(arg))
 		return effect{text: "sent"}, r.journal(ctx, "session.talk", "LLM", "info", map[string]any{"text": unquote(arg)})
 	case "pause":
@@ -105,6 +113,14 @@ func (r *run) endSession(ctx context.Context, note string) (effect, error) {
 	if strings.TrimSpace(note) == "" {
 		return effect{text: endUsage, stop: true}, nil
 	}
+	if r.opts.Task != nil {
+		r.sum.Note, r.ended = strings.TrimSpace(printable(note)), EndedResult
+		return effect{gone: true}, nil
+	}
+	if !r.writable() && !r.told {
+		r.told = true
+		return effect{text: r.unkept() + " Save what must last with keep, or send it; then say endsession again.", stop: true}, nil
+	}
 	if err := r.keep(ctx, note, "model"); err != nil {
 		return effect{}, err
 	}
@@ -121,24 +137,21 @@ func (r *run) endSession(ctx context.Context, note string) (effect, error) {
 	return effect{gone: true}, r.fresh(ctx)
 }
 
-// keep saves a session note with the label of the context it comes from.
-func (r *run) keep(ctx context.Context, note, by string) error {
-	note = strings.TrimSpace(printable(note))
-	if err := r.deps.Notes.SaveNote(context.WithoutCancel(ctx), r.spec.Username, note, r.label); err != nil {
-		return fmt.Errorf("agent.note: %w", err)
-	}
-	r.trail = trail{}
-	return r.journal(ctx, "session.note", "SYSTEM", "info", map[string]any{"note": note, "by": by, "label": r.label.String()})
-}
-
-// fresh begins the next context in the same shell session.
+// fresh begins the next context. The shell goes on, unless a context has used
+// it that had read more than the next one begins with: its files and variables
+// would tell.
 func (r *run) fresh(ctx context.Context) error {
-	note, err := r.spawn(ctx)
-	if err != nil {
+	begun, err := r.takeNext(ctx)
+	if err != nil || !begun {
 		return err
 	}
 	r.deps.Console.Print(FromSystem, "--- new session ---")
-	return r.open(ctx, note)
+	if !r.shell.ConfFlowsTo(r.label) {
+		if err := r.startShell(ctx); err != nil {
+			return err
+		}
+	}
+	return r.open(ctx)
 }
 
 // pauseFor carries out the model's pause.
@@ -202,6 +215,7 @@ func (r *run) exec(ctx context.Context, script string, who principal.Principal) 
 		return err
 	})
 	r.status(Idle, oneLine(script, 80), r.deps.Now().Sub(began))
+	r.shell = r.shell.Join(r.label) // the result's too: its directory is shown without another command
 	if ctx.Err() != nil {
 		return output{}, context.Cause(ctx)
 	}
@@ -241,6 +255,9 @@ func (r *run) shown(script string, res record.Result, interrupted bool, err erro
 	}
 	if done.Exit == 127 && mixes(script) {
 		say = append(say, mixedHint)
+	}
+	if r.spec.NoShell {
+		say = append(say, noShell)
 	}
 	notes := strings.Join(say, "\n")
 	raw := bounded(res.Output)
@@ -306,11 +323,15 @@ func (r *run) finish(ctx context.Context, err error) error {
 	why := map[string]string{
 		EndedPause: "the patrol was over", EndedTurns: "the turns were used up", EndedExit: "the operator ended the run",
 		EndedBudget: "the spend limit was reached", EndedErrors: "the run failed", EndedStopped: "the agent was stopped",
-		EndedInterrupted: "the operator interrupted the run",
+		EndedInterrupted: "the operator interrupted the run", EndedTokens: "its tokens were used up",
 	}[r.ended]
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTime)
 	defer cancel()
-	if r.trail.turns > 0 && why != "" {
+	switch {
+	case r.trail.turns == 0 || why == "":
+	case r.opts.Task != nil:
+		r.sum.Note = r.trail.note(why)
+	default:
 		err = errors.Join(err, r.keep(ctx, r.trail.note(why), "automatic"))
 	}
 	r.sum.Ended, r.sum.Elapsed = r.ended, r.deps.Now().Sub(r.started)

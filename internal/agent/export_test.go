@@ -21,7 +21,15 @@ type Piece struct {
 
 // SplitReply splits once.
 func SplitReply(reply, user, cwd string) Piece {
-	p := split(reply, prompts{user, "sallyport"}, cwd)
+	return pieceOf(split(reply, prompts{user, "sallyport"}, cwd, builtins{}))
+}
+
+// SplitHouse splits once as for an agent of an organisation.
+func SplitHouse(reply, user, cwd string) Piece {
+	return pieceOf(split(reply, prompts{user, "sallyport"}, cwd, builtins{house: true}))
+}
+
+func pieceOf(p piece) Piece {
 	return Piece{[]string{"none", "command", "prompt", "stray"}[p.kind], p.text, p.rest}
 }
 

@@ -43,11 +43,15 @@ type lab struct {
 	reports  []string
 	cwd      string
 	screen   *screen
+	world    *world // what an organisation has; nil for none
+	bits     map[string]int
+	ceilings map[string]label.Label
 }
 
 func newLab(t *testing.T, replies ...any) *lab {
 	l := &lab{
 		t: t, now: func() time.Time { return time.Unix(1700000000, 0) }, labels: map[string]label.Label{},
+		bits: map[string]int{}, ceilings: map[string]label.Label{},
 		policy: func(q record.Question) record.Decision {
 			return record.Decision{Verdict: record.Allow, Rules: []string{"r"}, ResultLabel: internal.Join(q.Args)}
 		},
@@ -56,6 +60,18 @@ func newLab(t *testing.T, replies ...any) *lab {
 	l.shell = l.tinyShell
 	l.model = l.replay(replies)
 	return l
+}
+
+// raise gives the results of a kind a label of their own.
+func (l *lab) raise(kind action.Kind, to label.Label) {
+	calm := l.policy
+	l.policy = func(q record.Question) record.Decision {
+		d := calm(q)
+		if q.Action.Kind == kind {
+			d.ResultLabel = d.ResultLabel.Join(to)
+		}
+		return d
+	}
 }
 
 // replay answers with texts, errors and functions, then with pauses.
@@ -116,7 +132,7 @@ func (l *lab) Snapshot(_ context.Context, s record.Scope) (record.Snapshot, erro
 	if !ok {
 		return record.Snapshot{}, fault.New("ledger", fault.NotFound, "no context %q", s.Context)
 	}
-	return record.Snapshot{Context: cl, Ceiling: label.Unlabelled}, nil
+	return record.Snapshot{Context: cl, Ceiling: l.ceilings[s.Context], Bits: l.bits[s.Context]}, nil
 }
 
 func (l *lab) Intend(_ context.Context, in record.Intent) (record.Receipt, error) {
@@ -124,10 +140,18 @@ func (l *lab) Intend(_ context.Context, in record.Intent) (record.Receipt, error
 	defer l.mu.Unlock()
 	l.actions = append(l.actions, in.Action)
 	if in.Decision.Verdict == record.Allow {
+		if f := in.Fork; f != nil {
+			if f.Parent != "" && l.bits[f.Parent] < f.Bits || l.world != nil && l.world.taken(f.Instruction) {
+				return record.Receipt{}, fault.New("ledger", fault.Denied, "the ledger refuses this fork")
+			}
+			if f.Parent != "" {
+				l.bits[f.Parent] -= f.Bits
+			}
+			l.labels[f.Context], l.ceilings[f.Context], l.bits[f.Context] = f.Label, f.Ceiling, f.Bits
+		}
+		l.bits[in.Action.Context] -= in.Bits
 		l.open++
-		if in.Fork != nil {
-			l.labels[in.Fork.Context] = in.Fork.Label
-		} else {
+		if in.Fork == nil {
 			l.labels[in.Action.Context] = l.labels[in.Action.Context].Join(in.Decision.ResultLabel)
 		}
 	}
@@ -173,7 +197,15 @@ func (l *lab) Perform(ctx context.Context, p *gate.Permit) (record.Result, error
 		return record.Result{Output: out, Payload: done}, err
 	case action.SessionStart:
 		return record.Result{Output: "sandbox: tier full"}, nil
+	case action.AgentSpawn:
+		if l.world == nil {
+			return record.Result{}, nil
+		}
+		return l.world.perform(a)
 	default:
+		if l.world != nil {
+			return l.world.perform(a)
+		}
 		return record.Result{}, nil
 	}
 }
@@ -185,12 +217,18 @@ func (l *lab) Append(_ context.Context, e record.Event) (int64, error) {
 	return int64(len(l.events)), nil
 }
 
-func (l *lab) LastNote(context.Context, string) (string, label.Label, bool, error) {
-	return l.note, l.noteL, l.note != "", nil
+func (l *lab) Memory(_ context.Context, _ string, slot label.Label) (string, bool, error) {
+	if slot != l.noteL {
+		return "", false, nil
+	}
+	return l.note, l.note != "", nil
 }
 
-func (l *lab) SaveNote(_ context.Context, _, note string, lb label.Label) error {
-	l.note, l.noteL = note, lb
+func (l *lab) SaveMemory(_ context.Context, _, note string, from, slot label.Label) error {
+	if !from.FlowsTo(slot) {
+		return fault.New("store", fault.Denied, "R5")
+	}
+	l.note, l.noteL = note, slot
 	return nil
 }
 
@@ -204,7 +242,7 @@ func spec() agent.Spec {
 	return agent.Spec{
 		Username: "sarah", Title: "Security Engineer", Model: "fake/model", Prompt: "Guard this system.",
 		TokenMax: 6000, Profile: "auditor", Home: "/home/sarah", SpendLimit: 2_000_000,
-		Label: internal, Ceiling: label.New(label.Confidential, label.Foreign, 0),
+		Label: internal, Ceiling: label.New(label.Confidential, label.Foreign, 0), Memory: internal,
 	}
 }
 
@@ -214,11 +252,20 @@ func (l *lab) deps() agent.Deps {
 	for _, k := range []action.Kind{action.ModelCall, action.Exec, action.SessionStart, action.AgentSpawn} {
 		execs[k] = l
 	}
-	g, err := gate.New(gate.Config{Ledger: l, Policy: l, Approver: l, Executors: execs, Now: l.now})
+	c := gate.Config{Ledger: l, Policy: l, Approver: l, Executors: execs, Now: l.now}
+	d := agent.Deps{Journal: l, Notes: l, Budget: l, Reports: l, Console: l.screen, Now: l.now}
+	if l.world != nil {
+		for _, k := range []action.Kind{action.DataRead, action.DataWrite, action.DataExtract, action.DataLower, action.MessageSend} {
+			execs[k] = l
+		}
+		c.References, d.Instructions = l.world, l.world
+	}
+	g, err := gate.New(c)
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	return agent.Deps{Gate: g, Journal: l, Notes: l, Budget: l, Reports: l, Console: l.screen, Now: l.now}
+	d.Gate = g
+	return d
 }
 
 // once runs one unattended patrol.

@@ -35,6 +35,9 @@ func (r *run) loop(ctx context.Context) error {
 // rest is the time between two turns: nothing on a patrol, a wait when nobody
 // is there, the debug prompt otherwise.
 func (r *run) rest(ctx context.Context) error {
+	if err := r.newOrder(ctx); err != nil || r.ended != "" {
+		return err
+	}
 	switch {
 	case r.opts.Once:
 		return nil
@@ -156,6 +159,10 @@ func (r *run) overflow(ctx context.Context, used int) error {
 		"tokens": int64(used), "token_max": int64(r.spec.TokenMax),
 	}); err != nil {
 		return err
+	}
+	if r.opts.Task != nil {
+		r.ended = EndedTokens // a child has one context
+		return nil
 	}
 	if err := r.keep(ctx, r.trail.note("session ended at the token limit"), "automatic"); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"sallyport/internal/action"
 	"sallyport/internal/fault"
 	"sallyport/internal/llm"
+	"sallyport/internal/principal"
 )
 
 // ask makes the model call of a turn and gives the reply's text. interrupted
@@ -51,8 +52,13 @@ func partial(stop string) string {
 	}
 }
 
-// call makes one model call within the budget.
+// call makes one model call of the context within the budget.
 func (r *run) call(ctx context.Context, req llm.Request, detail string) (llm.Response, bool, error) {
+	return r.callIn(ctx, r.context, req, detail)
+}
+
+// callIn is call in one of the run's contexts.
+func (r *run) callIn(ctx context.Context, where string, req llm.Request, detail string) (llm.Response, bool, error) {
 	left, err := r.deps.Budget.Remaining(ctx, r.spec.Username)
 	if err != nil {
 		return llm.Response{}, false, fmt.Errorf("agent.budget: %w", err)
@@ -70,7 +76,9 @@ func (r *run) call(ctx context.Context, req llm.Request, detail string) (llm.Res
 	r.status(Thinking, detail, 0)
 	var reply llm.Response
 	interrupted, err := r.ints.during(ctx, func(ctx context.Context) error {
-		res, err := r.do(ctx, action.ModelCall, r.spec.Model, req.Args())
+		res, err := r.doIn(ctx, where, principal.ForAgent(r.spec.Username), action.Action{
+			Kind: action.ModelCall, Target: r.spec.Model, Args: req.Args(),
+		})
 		if got, ok := res.Payload.(llm.Response); ok {
 			reply = got
 		} else if err == nil {

@@ -57,8 +57,9 @@ func TestRealRooms(t *testing.T) {
 			t.Fatal(err)
 		}
 		d := l.deps()
-		d.Gate, d.Journal, d.Notes = g, st, st
+		d.Gate, d.Journal, d.Notes = g, st, slots{st}
 		s := spec()
+		s.Memory = host
 		s.Home, s.Label, s.Ceiling = home, label.New(label.Public, label.Member, 0), host
 		l.screen.answers = []any{"echo by the operator", "", "", "", "", "exit"}
 		sum, err := agent.Run(t.Context(), s, d, agent.Options{Attended: true})
@@ -96,13 +97,25 @@ func TestRealRooms(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := l.deps()
-	d.Gate, d.Journal, d.Notes = g, st, st
+	d.Gate, d.Journal, d.Notes = g, st, slots{st}
 	s := spec()
 	s.Ceiling = host
 	got, err := agent.Run(t.Context(), s, d, agent.Options{Once: true})
 	if got.Ended != agent.EndedStopped || !fault.Is(err, fault.Denied) || len(l.requests) != 0 {
 		t.Errorf("a stopped agent: %+v, %v", got, err)
 	}
+}
+
+// slots are the store's notes as slots with a fixed label.
+type slots struct{ st *store.Store }
+
+func (s slots) Memory(ctx context.Context, agent string, slot label.Label) (string, bool, error) {
+	note, l, ok, err := s.st.LastNote(ctx, agent)
+	return note, ok && l == slot, err
+}
+
+func (s slots) SaveMemory(ctx context.Context, agent, note string, _, slot label.Label) error {
+	return s.st.SaveNote(ctx, agent, note, slot)
 }
 
 // bash runs each script in a bash of its own that ends by telling its

@@ -26,9 +26,17 @@ type run struct {
 	ints    *interrupts
 	started time.Time
 
-	session string      // id of the shell's session, "" before session.start was asked
-	context string      // id of the model's context
-	label   label.Label // of the context, as far as results told
+	built   builtins
+	session string       // id of the run and of its shell
+	context string       // id of the model's context
+	label   label.Label  // of the context, as far as results told
+	ceiling label.Label  // of the context
+	bits    int          // that the context may still extract (rule R7)
+	carries *Instruction // that the context was made for, nil for none
+	note    string       // that the context begins with
+	told    bool         // the model knows that its note will not be kept
+	passed  []string     // instructions that could not be taken
+	shell   label.Label  // of all that the shell's session was given
 	cwd     string
 	script  *transcript
 	trail   trail
@@ -61,7 +69,11 @@ func Run(ctx context.Context, spec Spec, deps Deps, opts Options) (Summary, erro
 	r := &run{
 		spec: spec, deps: deps, opts: opts, started: deps.Now(), cwd: spec.Home,
 		prompts: prompts{spec.Username, spec.Host}, ints: &interrupts{now: deps.Now, end: end},
-		session: newID("s"), pause: spec.Pause, wakes: spec.WakeOnMessage,
+		session: opts.Session, pause: spec.Pause, wakes: spec.WakeOnMessage,
+		built: builtins{house: spec.House != nil}, shell: label.Bottom,
+	}
+	if r.session == "" {
+		r.session = newID("s")
 	}
 	r.sum.Session = r.session
 	wait := r.ints.watch(runCtx, deps.Interrupts)
@@ -110,12 +122,27 @@ func (r *run) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	note, err := r.spawn(ctx)
-	if err != nil {
+	if t := r.opts.Task; t != nil {
+		r.context, r.label, r.ceiling, r.bits = t.Context, t.Label, t.Ceiling, t.Bits
+		r.sum.Sessions++
+	} else if begun, err := r.takeNext(ctx); err != nil || !begun {
 		return err
 	}
+	if err := r.startShell(ctx); err != nil {
+		return err
+	}
+	return r.open(ctx)
+}
+
+// startShell opens the shell's session, if the profile has a shell. One that
+// the run had before is ended by whoever performs it.
+func (r *run) startShell(ctx context.Context) error {
+	r.cwd, r.shell = r.spec.Home, label.Bottom
+	if r.spec.NoShell {
+		return nil
+	}
 	var res record.Result
-	_, err = r.ints.during(ctx, func(ctx context.Context) error {
+	_, err := r.ints.during(ctx, func(ctx context.Context) (err error) {
 		res, err = r.do(ctx, action.SessionStart, r.spec.Profile, r.sessionArgs())
 		return err
 	})
@@ -123,7 +150,7 @@ func (r *run) begin(ctx context.Context) error {
 		return fmt.Errorf("agent.session: %w", err)
 	}
 	r.deps.Console.Print(FromSystem, res.Output)
-	return r.open(ctx, note)
+	return nil
 }
 
 func (r *run) sessionArgs() map[string]any {
@@ -137,55 +164,25 @@ func (r *run) sessionArgs() map[string]any {
 	return args
 }
 
-// spawn makes a new context and gives the note it starts with. The context's
-// label is the agent's joined with the note's; a note that is above the
-// agent's ceiling stays where it is.
-func (r *run) spawn(ctx context.Context) (note string, err error) {
-	note, l, found, err := r.deps.Notes.LastNote(ctx, r.spec.Username)
-	if err != nil {
-		return "", fmt.Errorf("agent.note: %w", err)
-	}
-	born := r.spec.Label
-	switch joined := born.Join(l); {
-	case !found || note == "":
-		note = "None"
-	case !joined.ConfFlowsTo(r.spec.Ceiling):
-		note = "None"
-		r.deps.Console.Print(FromError, fmt.Sprintf("The last session note is withheld: its label %s is above the agent's ceiling %s.", l, r.spec.Ceiling))
-	default:
-		born = joined
-	}
-	r.context = newID("c")
-	_, err = r.deps.Gate.Do(ctx, action.Action{
-		Kind: action.AgentSpawn, Target: r.spec.Username, Session: r.session,
-		Principal: principal.TheOperator(r.spec.Operator),
-		Args: map[string]any{
-			"agent": r.spec.Username, "context": r.context, "label": born.String(),
-			"ceiling": r.spec.Ceiling.String(), "budget": int64(r.spec.SpendLimit),
-		},
-	})
-	if err != nil {
-		return "", fmt.Errorf("agent.spawn: %w", err)
-	}
-	r.label = born
-	r.sum.Sessions++
-	return note, nil
-}
-
-// open fills a new context's transcript: the note, then what the initial
-// commands print.
-func (r *run) open(ctx context.Context, note string) error {
+// open fills a new context's transcript: the note or the order it was made
+// for, then what the initial commands print.
+func (r *run) open(ctx context.Context) error {
 	r.script = newTranscript(system(r.spec), token.Estimate)
-	r.trail = trail{was: note}
-	r.warned = false
+	r.trail = trail{was: r.note}
+	r.warned, r.told = false, false
 	if err := r.journal(ctx, "session.context", "SYSTEM", "info", map[string]any{
-		"context": r.context, "note": note, "label": r.label.String(),
+		"context": r.context, "note": r.note, "ceiling": r.ceiling.String(),
 	}); err != nil {
 		return err
 	}
-	shown := cut(foreign(note, r.prompts), r.spec.TokenMax/4, int64(len(note)), token.Estimate)
-	r.script.say(noteMark + "\n" + shown)
-	r.deps.Console.Print(FromSystem, noteMark+"\n"+shown)
+	if t := r.opts.Task; t != nil {
+		r.tell(r.task(t))
+	} else {
+		r.tell(noteMark + "\n" + cut(foreign(r.note, r.prompts), r.spec.TokenMax/4, int64(len(r.note)), token.Estimate))
+	}
+	if r.carries != nil {
+		r.tell(r.instruction(r.carries))
+	}
 	for _, cmd := range r.spec.InitialCommands {
 		prompt := r.modelPrompt()
 		r.deps.Console.Print(FromPrompt, prompt+cmd)
@@ -199,6 +196,12 @@ func (r *run) open(ctx context.Context, note string) error {
 	return nil
 }
 
+// tell shows text to the model and to the operator.
+func (r *run) tell(text string) {
+	r.script.say(text)
+	r.deps.Console.Print(FromSystem, text)
+}
+
 // do sends one of the agent's own actions through the gate and keeps track of
 // the context's label and the cost.
 func (r *run) do(ctx context.Context, kind action.Kind, target string, args map[string]any) (record.Result, error) {
@@ -206,12 +209,16 @@ func (r *run) do(ctx context.Context, kind action.Kind, target string, args map[
 }
 
 func (r *run) doAs(ctx context.Context, who principal.Principal, kind action.Kind, target string, args map[string]any) (record.Result, error) {
-	res, err := r.deps.Gate.Do(ctx, action.Action{
-		Kind: kind, Target: target, Args: args,
-		Agent: r.spec.Username, Session: r.session, Context: r.context, Principal: who,
-	})
+	return r.doIn(ctx, r.context, who, action.Action{Kind: kind, Target: target, Args: args})
+}
+
+// doIn is doAs in one of the run's contexts: its own, or one that it made to
+// have a question answered.
+func (r *run) doIn(ctx context.Context, where string, who principal.Principal, a action.Action) (record.Result, error) {
+	a.Agent, a.Session, a.Context, a.Principal = r.spec.Username, r.session, where, who
+	res, err := r.deps.Gate.Do(ctx, a)
 	r.sum.Cost += res.Cost
-	if err == nil || res.Output != "" {
+	if where == r.context && !judged(err) { // what failed was begun, and its failure is a result
 		r.label = r.label.Join(res.Label)
 	}
 	if err != nil && refused(err) {
@@ -220,12 +227,23 @@ func (r *run) doAs(ctx context.Context, who principal.Principal, kind action.Kin
 	return res, err
 }
 
+// judged reports whether the gate refused an action by a rule: then nothing was
+// begun. The gate's refusals name their rule.
+func judged(err error) bool {
+	_, ok := errors.AsType[interface {
+		error
+		Rule() string
+	}](err)
+	return ok
+}
+
 // journal records an event of this run.
 func (r *run) journal(ctx context.Context, kind, channel, level string, data map[string]any) error {
 	if data == nil {
 		data = map[string]any{}
 	}
 	data["alert"] = "none"
+	data["label"] = r.label.String() // of what its texts were made from
 	if r.context != "" {
 		data["context"] = r.context
 	}

@@ -41,6 +41,9 @@ func golden(t *testing.T, name, got string) {
 
 var tokens = regexp.MustCompile(`\[Tokens: \d+/`)
 
+// handles are unguessable names, but for the world's own, which are counted.
+var handles = regexp.MustCompile(`\b([ofsc])-[0-9a-f]{8,}\b`)
+
 // transcript renders a request's messages; token counts are left out, for they
 // depend on the estimate.
 func transcript(r llm.Request) string {
@@ -249,48 +252,60 @@ func TestCutReply(t *testing.T) {
 	}
 }
 
-func TestLabels(t *testing.T) {
-	secret := label.New(label.Secret, label.Foreign, 0)
+// TestMemory: a context above its memory cannot write it, its successor begins
+// without, and in a shell that nothing of it has touched.
+func TestMemory(t *testing.T) {
 	conf := label.New(label.Confidential, label.Foreign, 0)
-	l := newLab(t, "echo x", `endsession "n"`, "pause 1")
-	calm := l.policy
-	l.policy = func(q record.Question) record.Decision {
-		d := calm(q)
-		if q.Action.Kind == action.Exec {
-			d.ResultLabel = conf
-		}
-		return d
-	}
+	l := newLab(t, `endsession "low"`, "echo x", `endsession "n"`, `endsession "n"`, "pause 1")
+	l.raise(action.Exec, conf)
 	if _, err := l.once(spec()); err != nil {
 		t.Fatal(err)
 	}
-	if l.noteL != conf {
-		t.Errorf("the note has the label %v, its context had %v", l.noteL, conf)
+	if !strings.HasSuffix(l.note, "low") || l.noteL != internal {
+		t.Errorf("the memory holds %q with the label %v", l.note, l.noteL)
 	}
-	spawn := func() (out []string) {
-		for _, a := range l.actions {
-			if a.Kind == action.AgentSpawn {
-				if a.Agent != "" || a.Context != "" || a.Principal.Kind.String() != "operator" {
-					t.Errorf("spawn by %v as %q", a.Principal, a.Agent)
-				}
-				out = append(out, a.Arg("label"))
-			}
+	if got := l.last(3); !strings.Contains(got, "Rule R5") || !strings.Contains(got, "confidential/foreign") {
+		t.Errorf("the model was told %q", got)
+	}
+	if got := tokens.ReplaceAllString(l.last(4), ""); got != "Previous Session Note:\nlow\nsarah@sallyport:/home/sarah 6000]$ " {
+		t.Errorf("the next session begins with %q", got)
+	}
+	var starts []string
+	for _, a := range l.actions {
+		switch {
+		case a.Kind == action.AgentSpawn && (a.Agent != "" || a.Context != "" || a.Principal.Kind.String() != "operator"):
+			t.Errorf("spawn by %v as %q", a.Principal, a.Agent)
+		case a.Kind == action.AgentSpawn:
+			starts = append(starts, "context "+a.Arg("label"))
+		case a.Kind == action.SessionStart:
+			starts = append(starts, "shell")
 		}
-		return out
 	}
-	if diff := cmp.Diff([]string{"internal/foreign", "confidential/foreign"}, spawn()); diff != "" {
-		t.Errorf("labels of the contexts:\n%s", diff)
+	want := []string{"context internal/foreign", "shell", "context internal/foreign", "context internal/foreign", "shell"}
+	if diff := cmp.Diff(want, starts); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
-	l = newLab(t, "pause 1")
-	l.note, l.noteL = "the secret plan", secret
-	if _, err := l.once(spec()); err != nil {
+	for _, e := range l.eventsOf("session.note") {
+		if e["kept"] != (e["note"] != nil) {
+			t.Errorf("event %v", e)
+		}
+	}
+}
+
+// TestMemoryAbove: a memory above the ceiling is neither read nor written.
+func TestMemoryAbove(t *testing.T) {
+	l := newLab(t, "echo x", "pause 1")
+	s := spec()
+	s.Memory = label.New(label.Secret, label.Foreign, 0)
+	l.note, l.noteL = "the secret plan", s.Memory
+	if _, err := l.once(s); err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(l.last(0), "plan") || !strings.Contains(l.screen.text(), "withheld") {
-		t.Error("a note above the ceiling was shown")
+	if strings.Contains(l.last(0), "plan") || !strings.Contains(l.screen.text(), "without a memory") || l.note != "the secret plan" {
+		t.Errorf("the model read %q, the memory holds %q", l.last(0), l.note)
 	}
-	if diff := cmp.Diff([]string{"internal/foreign"}, spawn()); diff != "" {
-		t.Errorf("labels of the contexts:\n%s", diff)
+	if a := l.actions[0]; a.Kind != action.AgentSpawn || a.Arg("label") != "internal/foreign" {
+		t.Errorf("the context began as %v", a.Args)
 	}
 }
 

@@ -42,6 +42,9 @@ type Spec struct {
 	MaxOutput       int            // bytes of output the session keeps; passed to session.start as output_bytes; 0 = its default
 	Operator        string         // the operator's OS user; empty = "operator"
 	SessionArgs     map[string]any // arguments of session.start; nil = view, home and output_bytes from above
+	NoShell         bool           // the profile runs no commands: there is no session, and an exec is refused
+	Memory          label.Label    // fixed label of the agent's session note
+	House           *House         // what it has beside a shell; nil = nothing
 }
 
 // Gate is the one door; *gate.Gate is one.
@@ -53,12 +56,6 @@ type Gate interface {
 // run: what cannot be recorded must not go on.
 type Journal interface {
 	Append(ctx context.Context, e record.Event) (int64, error)
-}
-
-// Notes keeps the last session note of each agent with its label.
-type Notes interface {
-	LastNote(ctx context.Context, agent string) (note string, l label.Label, found bool, err error)
-	SaveNote(ctx context.Context, agent, note string, l label.Label) error
 }
 
 // Budget tells what is left. MaxTokens gives how many output tokens a request,
@@ -75,8 +72,8 @@ type Reports interface {
 	New(since time.Time) ([]string, error)
 }
 
-// Deps is what a run needs from outside. Wake and Interrupts may be nil,
-// everything else is required.
+// Deps is what a run needs from outside. Wake, Interrupts and Instructions may
+// be nil, everything else is required.
 type Deps struct {
 	Gate       Gate
 	Journal    Journal
@@ -87,13 +84,17 @@ type Deps struct {
 	Now        func() time.Time
 	Interrupts <-chan struct{} // one value per Ctrl-C
 	Wake       <-chan struct{} // one value per message that arrived
+
+	Instructions Instructions // nil = nobody gives signed instructions
 }
 
 // Options say how to run.
 type Options struct {
-	Once     bool // one patrol: no pauses, ends at `pause` or at `endsession` with a new report
-	Attended bool // somebody is at the console
-	Turns    int  // most model turns; 0 = 200 with Once, unlimited without
+	Once     bool   // one patrol: no pauses, ends at `pause` or at `endsession` with a new report
+	Attended bool   // somebody is at the console
+	Turns    int    // most model turns; 0 = 200 with Once, unlimited without
+	Session  string // id of the run, unguessable; "" = a new one
+	Task     *Task  // the run is a child's; needs Once
 }
 
 // Why a run ended; Summary.Ended is one of these.
@@ -101,6 +102,9 @@ const (
 	EndedPause       = "pause"       // Once: the model had nothing more to do
 	EndedReport      = "report"      // Once: the session ended and a report is there
 	EndedTurns       = "turns"       // Options.Turns used up
+	EndedResult      = "result"      // Task: the child gave its result
+	EndedTokens      = "tokens"      // Task: the child's context is full
+	EndedIdle        = "idle"        // Once: no signed instruction waits
 	EndedExit        = "exit"        // the operator said exit
 	EndedBudget      = "budget"      // the spend limit leaves no call
 	EndedErrors      = "errors"      // too many failures in a row, or one that repeating cannot cure
@@ -121,6 +125,7 @@ type Summary struct {
 	Errors   int // failed model calls
 	Elapsed  time.Duration
 	Ended    string
+	Note     string // Task: what the child leaves, its result or an automatic note
 }
 
 // Defaults of Spec and Options.

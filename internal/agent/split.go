@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"slices"
 	"strings"
 )
 
@@ -27,13 +26,13 @@ type piece struct {
 //  1. The reply begins with the agent's own prompt: if it names the directory
 //     the shell is in, the prompt is dropped; otherwise the model has guessed
 //     an output and the rest is dropped.
-//  2. A quoted comment or endsession is taken to its closing quote, \" being no
+//  2. A quoted built-in, such as endsession, is taken to its closing quote, \" being no
 //     end, over as many lines as it has.
 //  3. An own prompt further on ends the piece; whether its directory is right
 //     can be told only after the piece has run.
 //  4. An unquoted comment, and every other built-in, is one line.
 //  5. Everything else is one script.
-func split(reply string, p prompts, cwd string) piece {
+func split(reply string, p prompts, cwd string, b builtins) piece {
 	s := strings.TrimSpace(reply)
 	if s == "" {
 		return piece{}
@@ -45,8 +44,9 @@ func split(reply string, p prompts, cwd string) piece {
 		}
 		return piece{kind: piecePrompt, rest: strings.TrimSpace(rest)}
 	}
-	if name, _ := word(s); slices.Contains(quotedBuiltins, name) {
-		if end, ok := quotedEnd(s, len(name)); ok {
+	name, _ := word(s)
+	if quoted, afterWords := b.quoted(name); quoted {
+		if end, ok := quotedEnd(s, len(name), afterWords); ok {
 			return piece{kind: pieceCommand, text: s[:end], rest: trimJoiner(s[end:])}
 		}
 	}
@@ -54,7 +54,7 @@ func split(reply string, p prompts, cwd string) piece {
 	if i := p.find(s); i > 0 {
 		head, rest = strings.TrimSpace(s[:i]), s[i:]
 	}
-	if name, _ := word(head); slices.Contains(lineBuiltins, name) {
+	if name, _ := word(head); b.line(name) {
 		if line, after, ok := strings.Cut(head, "\n"); ok {
 			return piece{kind: pieceCommand, text: strings.TrimSpace(line), rest: after + "\n" + rest}
 		}
@@ -63,16 +63,25 @@ func split(reply string, p prompts, cwd string) piece {
 }
 
 // quotedEnd gives the index after the closing quote of the argument that
-// begins after the command's name; ok is false if the argument is not quoted
-// or the quote does not close.
-func quotedEnd(s string, name int) (end int, ok bool) {
+// begins after the command's name, or after further words of the same line; ok
+// is false if nothing there is quoted or the quote does not close.
+func quotedEnd(s string, name int, afterWords bool) (end int, ok bool) {
 	i := name
 	for i < len(s) && (s[i] == ' ' || s[i] == '\t') {
 		i++
 	}
+	if afterWords {
+		line, _, _ := strings.Cut(s[name:], "\n")
+		i = name + max(0, openingQuote(line))
+	}
 	if i == name || i >= len(s) || s[i] != '"' {
 		return 0, false
 	}
+	return closingQuote(s, i)
+}
+
+// closingQuote gives the index after the quote that closes the one at i.
+func closingQuote(s string, i int) (end int, ok bool) {
 	for i++; i < len(s); i++ {
 		switch s[i] {
 		case '\\':

@@ -11,11 +11,15 @@ import (
 const (
 	adminMark = "Message from admin: "
 	noteMark  = "Previous Session Note:"
+
+	instructionMark = "Signed instruction "
+	orderMark       = "Order from "
 )
 
 // foreign makes text that did not come from us fit for a transcript: valid
 // UTF-8, control characters and bytes that are no text visible as escapes, and
-// no line that could pass for the prompt, the operator's message or the note.
+// no line that could pass for the prompt, the operator's message, an order, a
+// signed instruction or the note.
 func foreign(text string, p prompts) string {
 	text = printable(text)
 	var b strings.Builder
@@ -30,7 +34,7 @@ func foreign(text string, p prompts) string {
 }
 
 func claims(line string, p prompts) bool {
-	for _, mark := range []string{strings.TrimSpace(adminMark), noteMark, p.owner(), "debug@" + p.host + ":"} {
+	for _, mark := range []string{strings.TrimSpace(adminMark), noteMark, instructionMark, orderMark, p.owner(), "debug@" + p.host + ":"} {
 		if len(line) >= len(mark) && strings.EqualFold(line[:len(mark)], mark) {
 			return true
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"time"
@@ -31,8 +30,8 @@ type engine struct {
 	store    *readable
 	gate     *gate.Gate
 	models   *modelCalls
+	staff    *staff
 	boxes    *sessions
-	desk     *desk                  // classified items and mail
 	targets  map[string]*wiredModel // by agent
 	plans    map[string]*outletPlan // by profile: its way out
 	single   bool                   // one agent: its console can answer
@@ -65,12 +64,14 @@ func (a *App) newEngine(ctx context.Context, agents []*config.Agent, o RunOption
 	if e.single && !o.Unattended {
 		asker = terminalAsker{consoles[agents[0].Username]}
 	}
-	for _, ag := range agents {
+	notices := e.newStaff(agents)
+	a.Notices = append(a.Notices, notices...)
+	for _, ag := range e.staff.everybody() {
 		if err := e.planOutlet(ctx, a.Config.Agent(ag.Username).Profile); err != nil {
 			return nil, err
 		}
 	}
-	if err := e.wire(ctx, agents, asker); err != nil {
+	if err := e.wire(ctx, e.staff.everybody(), asker); err != nil {
 		return nil, err
 	}
 	return e, e.begin(ctx, agents)
@@ -101,21 +102,21 @@ func (e *engine) wire(ctx context.Context, agents []*config.Agent, asker approva
 	if err := e.wireMonitor(ctx); err != nil {
 		return err
 	}
+	if e.staff == nil { // who is guarded gives nobody work
+		e.newStaff(nil)
+	}
 	people, _, err := a.people(ctx, asker, e.wait)
 	if err != nil {
 		return err
 	}
 	e.boxes = newSessions(dir)
-	e.desk = newDesk(a, st)
-	executors := e.desk.executors()
-	maps.Copy(executors, map[action.Kind]gate.Executor{
-		action.AgentSpawn: spawner{}, action.ModelCall: e.models,
-		action.SessionStart: startSession{e.boxes}, action.Exec: execScript{e.boxes},
-		action.NetConnect: opened{}, action.HTTPRequest: opened{}, action.SecretUse: released{}, action.ToolCall: opened{},
-	})
 	e.gate, err = gate.New(gate.Config{
 		Ledger: e.store, Policy: e.rules, Approver: llmproxy.Patient(newPatience(people, e.plans, a.profileOf)), Now: e.now,
-		References: e.desk, Executors: executors,
+		Executors: map[action.Kind]gate.Executor{
+			action.AgentSpawn: e.staff, action.ModelCall: e.models,
+			action.SessionStart: startSession{e.boxes}, action.Exec: execScript{e.boxes},
+			action.NetConnect: opened{}, action.HTTPRequest: opened{}, action.SecretUse: released{}, action.ToolCall: opened{},
+		},
 	})
 	if err != nil {
 		return err
@@ -192,7 +193,6 @@ func (e *engine) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
 	err := errors.Join(e.boxes.endAll(), e.closeModels(ctx))
-	e.desk.close()
 	if e.unwatch != nil {
 		e.unwatch()
 	}
@@ -230,21 +230,13 @@ func (e *engine) wireModels(agents []*config.Agent) error {
 	return nil
 }
 
-// spawner performs agent.spawn: the context itself is created by the intent,
-// in the same transaction as its evidence, so there is nothing left to do.
-type spawner struct{}
-
-func (spawner) Perform(_ context.Context, p *gate.Permit) (record.Result, error) {
-	a, err := p.Take()
-	return record.Result{Output: "context " + a.Arg("context")}, err
-}
-
 // deps gives one agent's loop what it needs; everything with an effect is the
 // gate.
 func (e *engine) deps(con Console, interrupts <-chan struct{}) agent.Deps {
 	return agent.Deps{
 		Gate: e.gate, Journal: e.store, Notes: e.store, Console: con, Now: e.now,
 		Budget: budget{e}, Reports: newReports{e.app}, Interrupts: interrupts,
+		Instructions: orders{e},
 	}
 }
 

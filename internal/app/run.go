@@ -12,7 +12,6 @@ import (
 	"sallyport/internal/agent"
 	"sallyport/internal/config"
 	"sallyport/internal/fault"
-	"sallyport/internal/label"
 	"sallyport/internal/record"
 )
 
@@ -131,7 +130,9 @@ func (e *engine) runAgent(ctx context.Context, ag *config.Agent, con Console, in
 	sum := RunSummary{Agent: ag.Username}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	e.boxes.onLoss(ag.Username, cancel)
+	session := newHandle("s")
+	e.boxes.onLoss(session, cancel)
+	defer e.boxes.onLoss(session, nil)
 	began := e.now()
 	spec, err := e.specFor(ag)
 	if err != nil {
@@ -139,9 +140,11 @@ func (e *engine) runAgent(ctx context.Context, ag *config.Agent, con Console, in
 		return sum
 	}
 	attended := !e.opts.Unattended && e.single
+	e.staff.enter(ctx, session, ag.Username, 0)
 	got, err := agent.Run(ctx, spec, e.deps(con, interrupts), agent.Options{
-		Once: e.opts.Once || e.opts.Every > 0, Attended: attended, Turns: e.opts.Turns,
+		Once: e.opts.Once || e.opts.Every > 0, Attended: attended, Turns: e.opts.Turns, Session: session,
 	})
+	e.staff.leave(session)
 	sum.Tier = e.boxes.tierOf(got.Session)
 	err = errors.Join(err, e.boxes.end(got.Session), e.withdraw(context.WithoutCancel(ctx), got.Session))
 	err = because(ctx, err)
@@ -182,10 +185,6 @@ func (e *engine) specFor(ag *config.Agent) (agent.Spec, error) {
 	cfg := e.app.Config
 	set := cfg.Agent(ag.Username)
 	model := e.targets[ag.Username]
-	clearance, err := label.Parse(set.Clearance)
-	if err != nil {
-		return agent.Spec{}, fault.Wrap("app.run", fault.Config, err)
-	}
 	home := filepath.Join(e.app.Paths.Naisys, "home", ag.Username)
 	box, err := e.boxSpec(ag, home)
 	if err != nil {
@@ -193,14 +192,15 @@ func (e *engine) specFor(ag *config.Agent) (agent.Spec, error) {
 	}
 	timeout := time.Duration(cfg.Tools.CommandTimeout) * time.Second
 	output := 8 * cfg.ShellOutputTokens
-	return agent.Spec{
+	spec := agent.Spec{
 		Username: ag.Username, Title: ag.Title, Model: model.target, ModelID: model.model.Model,
 		Prompt: ag.AgentPrompt, TokenMax: ag.TokenMax, Pause: pauseOf(ag), WakeOnMessage: ag.WakeOnMessage,
 		SpendLimit: e.models.limits[ag.Username], Protection: cfg.Protection(ag), Profile: set.Profile,
-		Home: home, Label: label.New(label.Public, label.Member, 0), Ceiling: clearance,
+		Home:         home,
 		OutputTokens: cfg.ShellOutputTokens, CommandTimeout: timeout, InitialCommands: ag.InitialCommands,
 		MaxOutput: output, Operator: e.opts.Operator, SessionArgs: sessionPlan{spec: box, shell: true, timeout: timeout, output: output}.args(),
-	}, nil
+	}
+	return spec, e.specHouse(ag, &spec)
 }
 
 // announce says at start what the operator must know before anything happens.

@@ -27,7 +27,7 @@ type sessions struct {
 	dir  string // private directory for collected facts
 	mu   sync.Mutex
 	live map[string]*session
-	lost map[string]context.CancelCauseFunc // by agent: ends its run
+	lost map[string]context.CancelCauseFunc // by session: ends its run
 
 	net       *outlets
 	sets      map[string]*changes.Set // by store: made before the session that fills them
@@ -68,6 +68,11 @@ func (s startSession) Perform(ctx context.Context, p *gate.Permit) (record.Resul
 	}
 	plan, err := planOf(a.Args)
 	if err != nil {
+		return record.Result{}, err
+	}
+	// A run that begins a second session has left the first one behind: nothing
+	// of it, and no process in it, may outlive that.
+	if err := s.end(a.Session); err != nil {
 		return record.Result{}, err
 	}
 	spec := plan.spec
@@ -140,11 +145,13 @@ func (s *sessions) put(id, agent string, live *session) {
 	go s.guard(id, agent, live)
 }
 
-// onLoss says what ends the run of an agent whose sandbox is lost.
-func (s *sessions) onLoss(agent string, end context.CancelCauseFunc) {
+// onLoss says what ends the run whose sandbox is lost, nil for nothing more.
+func (s *sessions) onLoss(session string, end context.CancelCauseFunc) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lost[agent] = end
+	if s.lost[session] = end; end == nil {
+		delete(s.lost, session)
+	}
 }
 
 // guard ends the run of an agent whose sandbox ended without being closed: its
@@ -152,7 +159,7 @@ func (s *sessions) onLoss(agent string, end context.CancelCauseFunc) {
 func (s *sessions) guard(id, agent string, live *session) {
 	<-live.box.Done()
 	s.mu.Lock()
-	open, end := s.live[id] == live, s.lost[agent]
+	open, end := s.live[id] == live, s.lost[id]
 	s.mu.Unlock()
 	if open && end != nil {
 		end(fault.New("app.sandbox", fault.Unavailable,

@@ -42,11 +42,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	keepWebSocketOnly(r)
-	info := requestInfo(r, scheme)
-	f := s.begin(r.Context(), d, info)
-	defer s.end(f)
-	r = r.WithContext(f.ctx)
-	p, err := s.cfg.Judge.Request(r.Context(), d, info)
+	p, err := s.cfg.Judge.Request(r.Context(), d, requestInfo(r, scheme))
 	if err == nil && p == nil {
 		err = fault.New("proxy.request", fault.Internal, "the decision about %s is missing, so nothing was sent", d.hostport())
 	}
@@ -54,7 +50,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		sayDenied(w, r, err)
 		return
 	}
-	s.pass(w, r, &exchange{dest: d, scheme: scheme, passage: p, flight: f})
+	s.pass(w, r, &exchange{dest: d, scheme: scheme, passage: p})
 }
 
 // target finds the one destination of a request, or the reason why it has
@@ -189,7 +185,7 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request, c *conn) {
 	}
 	raw, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		s.abandon(t, err)
+		t.abandon(err)
 		return
 	}
 	// net/http gives back what it was given, and may have read ahead.
@@ -197,7 +193,7 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request, c *conn) {
 	ahead, _ := buffered.Peek(buffered.Reader.Buffered())
 	own.head = append(append([]byte(nil), ahead...), own.head...)
 	if _, err := own.Write([]byte("HTTP/1.1 200 Connection established\r\n\r\n")); err != nil {
-		s.abandon(t, err)
+		t.abandon(err)
 		own.reset()
 		return
 	}

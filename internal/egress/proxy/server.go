@@ -26,8 +26,6 @@ type Server struct {
 	wg   sync.WaitGroup // connections and handlers
 	free chan struct{}  // one element per connection
 	hand chan struct{}  // one element per request
-
-	flights flights
 }
 
 // New makes a proxy; it serves once.
@@ -173,7 +171,7 @@ func (s *Server) socks(c *conn, deadline time.Time) {
 		}
 	}
 	if err := replySOCKS(c, socksOK); err != nil {
-		s.abandon(t, err)
+		t.abandon(err)
 		_ = c.Close()
 		return
 	}
