@@ -29,6 +29,7 @@ type App struct {
 	envFiles []string // the .env files that may have been read
 	lazy     *database
 	texts    *lazyScreening
+	unlock   *unlocker     // asks for the vault's passphrase
 	sinks    []policy.Sink // of one guarded run, beside those of the configuration
 }
 
@@ -68,6 +69,7 @@ func Open(ctx context.Context, o Options) (*App, error) {
 	a.Notices = append(append(a.Notices, cfg.Notices...), env.Notices...)
 	a.lazy = newDatabase(paths, cfg, o.Environ, env)
 	a.texts = &lazyScreening{cfg: cfg, env: env}
+	a.unlock = newUnlocker(env.Lookup)
 	return a, nil
 }
 

@@ -29,6 +29,7 @@ func carriers() map[action.Kind]carrier {
 		action.TrustChange: func(_ context.Context, a *App) (gate.Executor, gate.References, error) {
 			return changeTrust{a}, nil, nil
 		},
+		action.DataLower: carryData, action.DataErase: carryData,
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"time"
@@ -32,6 +33,7 @@ type engine struct {
 	models   *modelCalls
 	staff    *staff
 	boxes    *sessions
+	desk     *desk                  // classified items and mail
 	targets  map[string]*wiredModel // by agent
 	plans    map[string]*outletPlan // by profile: its way out
 	single   bool                   // one agent: its console can answer
@@ -110,13 +112,16 @@ func (e *engine) wire(ctx context.Context, agents []*config.Agent, asker approva
 		return err
 	}
 	e.boxes = newSessions(dir)
+	e.desk = newDesk(a, st)
+	executors := e.desk.executors()
+	maps.Copy(executors, map[action.Kind]gate.Executor{
+		action.AgentSpawn: e.staff, action.ModelCall: e.models,
+		action.SessionStart: startSession{e.boxes}, action.Exec: execScript{e.boxes},
+		action.NetConnect: opened{}, action.HTTPRequest: opened{}, action.SecretUse: released{}, action.ToolCall: opened{},
+	})
 	e.gate, err = gate.New(gate.Config{
 		Ledger: e.store, Policy: e.rules, Approver: llmproxy.Patient(newPatience(people, e.plans, a.profileOf)), Now: e.now,
-		Executors: map[action.Kind]gate.Executor{
-			action.AgentSpawn: e.staff, action.ModelCall: e.models,
-			action.SessionStart: startSession{e.boxes}, action.Exec: execScript{e.boxes},
-			action.NetConnect: opened{}, action.HTTPRequest: opened{}, action.SecretUse: released{}, action.ToolCall: opened{},
-		},
+		References: e.desk, Executors: executors,
 	})
 	if err != nil {
 		return err
@@ -193,6 +198,7 @@ func (e *engine) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
 	err := errors.Join(e.boxes.endAll(), e.closeModels(ctx))
+	e.desk.close()
 	if e.unwatch != nil {
 		e.unwatch()
 	}

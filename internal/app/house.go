@@ -25,17 +25,9 @@ import (
 type staff struct {
 	e       *engine
 	members map[string]*config.Agent // whose contexts can be made here, by username
-	results results
 
 	mu   sync.Mutex
 	runs map[string]*household // by session
-}
-
-// results keeps what children leave: a future has its label before there is
-// anything in it.
-type results interface {
-	open(id string, l label.Label)
-	finish(id, text string)
 }
 
 // household is one run with the children of its present context.
@@ -183,7 +175,7 @@ func (h *staff) employ(a action.Action) (record.Result, error) {
 	defer h.mu.Unlock()
 	run, who := h.runs[a.Session], h.members[a.Target]
 	switch {
-	case run == nil || h.results == nil:
+	case run == nil:
 		return record.Result{}, fault.New("app.child", fault.Unsupported, "no work can be given from here")
 	case who == nil:
 		return record.Result{}, fault.New("app.child", fault.NotFound, "there is no agent file for %s beside that of %s; add one", a.Target, run.agent)
@@ -195,9 +187,9 @@ func (h *staff) employ(a action.Action) (record.Result, error) {
 	run.children++
 	task.Down = h.above(a.Agent, a.Target)
 	id := newHandle("f")
-	h.results.open(id, task.Ceiling)
+	h.e.desk.futures.open(id, task.Ceiling)
 	run.working.Go(func() {
-		h.results.finish(id, h.work(run.ctx, run.depth+1, who, task))
+		h.e.desk.futures.finish(id, h.work(run.ctx, run.depth+1, who, task))
 	})
 	return record.Result{Output: "future " + id + " (label " + h.e.app.Config.Scheme().Format(task.Ceiling) + "); to wait for it and read it: read --taint " + id}, nil
 }

@@ -25,6 +25,7 @@ type Status struct {
 	ClockBack bool         `json:"clock_back"`
 	Anchors   []AnchorInfo `json:"anchors"`
 	Bytes     int64        `json:"bytes"`
+	Denied    int64        `json:"last_denied,omitempty"` // the newest denial's event among the last 1,000, 0 for none
 }
 
 // RunState is one running process.
@@ -65,6 +66,9 @@ func (a *App) Status(ctx context.Context) (Status, error) {
 	out.Begun, out.InFlight, out.OpenAsks = true, rep.InFlight, rep.OpenAsks
 	out.Dollars, out.Reserved, out.Entries = rep.Spent.Dollars(), rep.Reserved.Dollars(), rep.Entries
 	out.Clock, out.ClockBack, out.Bytes = rep.Clock, rep.Behind, rep.Bytes
+	if out.Denied, err = lastDenied(ctx, st); err != nil {
+		return out, err
+	}
 	for _, r := range rep.Runs {
 		out.Runs = append(out.Runs, runOf(r))
 	}
@@ -82,6 +86,22 @@ func (a *App) Status(ctx context.Context) (Status, error) {
 		out.Root = base64.StdEncoding.EncodeToString(cp.Root[:])
 	}
 	return out, nil
+}
+
+// deniedAmong bounds how far back the newest denial is looked for, so that the
+// state of a long log is told as quickly as that of a short one.
+const deniedAmong = 1000
+
+func lastDenied(ctx context.Context, st *store.Store) (int64, error) {
+	last, err := st.LastEvent(ctx)
+	if err != nil {
+		return 0, err
+	}
+	rows, err := st.Events(ctx, store.Filter{AfterID: max(0, last-deniedAmong), Types: decisionTypes(phaseBlocked), Newest: true, Limit: 1})
+	if err != nil || len(rows) == 0 {
+		return 0, err
+	}
+	return rows[0].ID, nil
 }
 
 func runOf(r store.RunInfo) RunState {

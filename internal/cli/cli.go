@@ -34,6 +34,7 @@ type commands struct {
 
 	Status   statusCmd   `cmd:"" group:"watch" help:"Show what runs, what waits and how the log stands."`
 	Events   eventsCmd   `cmd:"" group:"watch" help:"Show what happened: asked, decided, done, said."`
+	Explain  explainCmd  `cmd:"" group:"watch" help:"Say why something was allowed, asked or denied."`
 	Alerts   alertsCmd   `cmd:"" group:"watch" help:"List what needs somebody's eye, and say who deals with it."`
 	Sessions sessionsCmd `cmd:"" group:"watch" help:"List sessions and show a whole one."`
 	Replay   replayCmd   `cmd:"" group:"watch" help:"Play what a guarded program showed."`
@@ -51,6 +52,8 @@ type commands struct {
 
 	Keys    keysCmd    `cmd:"" group:"steer" help:"Make, list and end API keys of clients."`
 	Changes changesCmd `cmd:"" group:"steer" help:"Review, commit or discard what guarded programs wrote."`
+
+	Data dataCmd `cmd:"" group:"steer" help:"Seal, open, label and erase classified items."`
 
 	Policy policyCmd `cmd:"" group:"prove" help:"Show, test and explain the rules."`
 	Verify verifyCmd `cmd:"" group:"prove" help:"Prove that the log, or an export of it, is complete and unchanged."`

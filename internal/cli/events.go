@@ -24,7 +24,8 @@ type eventsCmd struct {
 
 // Help teaches.
 func (eventsCmd) Help() string {
-	return `Everything that happened: what was asked, decided, done and said. Examples:
+	return `Everything that happened: what was asked, decided, done and said. The first
+column is the event's id: ` + "`sallyport explain ID`" + ` says why it happened. Examples:
   sallyport events --since 24h --alert suspicious
   sallyport events --type 'exec.*' --agent sarah
   sallyport events -f --json | jq .type`
@@ -86,7 +87,7 @@ func (c *call) event(x app.Event) error {
 	if x.Alert != "none" && x.Alert != "" {
 		mark = " " + c.paint.alert(x.Alert)
 	}
-	head := fmt.Sprintf("%s  %-8s  %-22s", localTime(x.Time), visible(who), visible(x.Type))
+	head := fmt.Sprintf("%5d  %s  %-8s  %-22s", x.ID, localTime(x.Time), visible(who), visible(x.Type))
 	text := visible(summary(x))
 	if c.width > 0 {
 		text = cut(text, max(20, c.width-width(head)-width(x.Alert)-4))

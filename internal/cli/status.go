@@ -62,6 +62,9 @@ func (c *call) status(s app.Status) {
 	if s.OpenAsks > 0 {
 		c.printf("asks      %s\n", c.paint.yellow(fmt.Sprintf("%d waiting; see `sallyport approvals`", s.OpenAsks)))
 	}
+	if s.Denied > 0 {
+		c.printf("denied    event %d is the newest; `sallyport explain %d` says why\n", s.Denied, s.Denied)
+	}
 	c.printf("spent     %s, %s reserved\n", dollars(s.Dollars), dollars(s.Reserved))
 	c.printf("log       %s, %s, newest %s\n", plural(int(s.Entries), "entry", "entries"), bytesText(s.Bytes), localTime(s.Clock))
 	if s.Root != "" {

@@ -22,6 +22,7 @@ import (
 	"sallyport/internal/action"
 	"sallyport/internal/fault"
 	"sallyport/internal/label"
+	"sallyport/internal/principal"
 	"sallyport/internal/record"
 )
 
@@ -128,19 +129,7 @@ func (g *Gate) open(ctx context.Context, a action.Action) (*Permit, error) {
 		}
 	}
 	if in.Decision.Verdict == record.Allow {
-		if in.Reserve, err = g.quote(a); err != nil {
-			in.Decision = refuse("budget.unknown", fault.PublicText(err))
-		}
-	}
-	if in.Decision.Verdict == record.Allow && a.Kind == action.AgentSpawn {
-		if in.Fork, err = forkOf(a); err != nil {
-			in.Decision = refuse("spawn.labels", err.Error())
-		}
-	}
-	if in.Decision.Verdict == record.Allow && a.Kind == action.DataExtract {
-		if in.Bits = bitsOf(a); in.Bits <= 0 {
-			in.Decision = refuse("R7", "an extraction says how many bits it brings; name a schema of at least two answers")
-		}
+		in = g.commit(in)
 	}
 	receipt, err := g.cfg.Ledger.Intend(ctx, in) // 5
 	if err != nil {
@@ -150,6 +139,27 @@ func (g *Gate) open(ctx context.Context, a action.Action) (*Permit, error) {
 		return nil, denied(in)
 	}
 	return &Permit{Receipt: receipt, Label: in.Decision.ResultLabel, action: in.Action, opened: g.cfg.Now()}, nil
+}
+
+// commit says what an allowed action takes and makes: money, a context, bits.
+// All of it is read from the action as it was decided, references resolved.
+func (g *Gate) commit(in record.Intent) record.Intent {
+	var err error
+	if in.Reserve, err = g.quote(in.Action); err != nil {
+		in.Decision = refuse("budget.unknown", fault.PublicText(err))
+		return in
+	}
+	switch in.Action.Kind { //nolint:exhaustive // the others take and make nothing
+	case action.AgentSpawn:
+		if in.Fork, err = forkOf(in.Action); err != nil {
+			in.Decision = refuse("spawn.labels", err.Error())
+		}
+	case action.DataExtract:
+		if in.Bits = bitsOf(in.Action); in.Bits <= 0 {
+			in.Decision = refuse("R7", "an extraction says how many bits it brings; name a schema of at least two answers")
+		}
+	}
+	return in
 }
 
 // judge takes the snapshot, joins the labels and decides.
@@ -223,6 +233,7 @@ func (g *Gate) approve(ctx context.Context, in record.Intent) (record.Intent, er
 	_, err := g.cfg.Approver.Await(ctx, record.ApprovalRequest{
 		Action: in.Action, Digest: in.Digest, Context: in.Context, PolicySet: in.PolicySet,
 		Needs: in.Decision.Needs, Because: in.Decision.Because, Advice: in.Decision.Advice,
+		Requester: requester(in.Action.Principal),
 	})
 	if err != nil {
 		in.Decision.Verdict = record.Deny
@@ -243,6 +254,14 @@ func (g *Gate) approve(ctx context.Context, in record.Intent) (record.Intent, er
 		again.Decision.Because = "the approval no longer fits: " + again.Decision.Because
 	}
 	return again, nil
+}
+
+// requester names the person behind an action: agents and services are none.
+func requester(p principal.Principal) string {
+	if p.Kind == principal.Operator || p.Kind == principal.Person {
+		return p.Name
+	}
+	return ""
 }
 
 func (g *Gate) quote(a action.Action) (record.Reservation, error) {

@@ -67,7 +67,7 @@ func kindsWhere(test func(action.Row) bool) []action.Kind {
 func (s *Settings) generate() []generated {
 	// The order is that of the reasons given: a plain setting explains a denial
 	// better than a label does.
-	return slices.Concat(permits(), s.switches(), s.screening(), destinations(), labelRules(), protections())
+	return slices.Concat(permits(), s.switches(), s.screening(), destinations(), labelRules(), s.quorums(), protections())
 }
 
 // screenRules name the settings behind the sources of a Screening.
@@ -117,11 +117,17 @@ func permits() []generated {
 			action.NetConnect, action.HTTPRequest, action.ToolCall, action.MessageSend, action.SecretUse),
 		rule("allow.network.approved", "the owner said yes to a destination that no rule lists",
 			" && context.destination.exact && !context.sink.listed && context.approval.owner >= 1", action.NetConnect, action.HTTPRequest),
-		rule("allow.data", "data within the agent's clearance", "", action.DataRead, action.DataWrite),
+		rule("allow.data", "data within the agent's clearance", "", action.DataRead, action.DataWrite, action.DataExtract),
+		rule("allow.lower", "an agent may ask people to lower what it may read", "", action.DataLower),
+		rule("allow.spawn", "an agent may spawn whom it is configured to", "", action.AgentSpawn),
 		{
 			id: "allow.operator", origin: "built in", because: "the operator steers",
-			head: scope("permit", "principal is Operator", action.DataLower, action.DataErase, action.AgentSpawn,
+			head: scope("permit", "principal is Operator", action.DataLower, action.DataErase, action.DataHold, action.AgentSpawn, action.AgentInstruct,
 				action.AgentStop, action.ScheduleSet, action.ConfigChange, action.PolicyChange, action.TrustChange) + ";",
+		},
+		{
+			id: "allow.operator.data", origin: "built in", because: "the operator keeps the items",
+			head: scope("permit", "principal is Operator", action.DataRead, action.DataWrite) + " when { context.agent.name == \"\" };",
 		},
 		{
 			id: "allow.operator.commit", origin: "built in", because: "the operator commits changes that were looked at",
@@ -171,11 +177,15 @@ func labelRules() []generated {
 		rule("R3c", "the data is above the destination's clearance", "context.flow.sink", sinks),
 		rule("R1a", "the result is above the agent's clearance", "context.flow.clearance", all),
 		rule("R1b", "the result would lift the context above its ceiling", "context.flow.ceiling", all),
-		rule("R6", "the new context's ceiling is above what is configured for the agent", "context.flow.spawn", []action.Kind{action.AgentSpawn}),
-		{
-			id: "R8", origin: "built in: R8", ask: "1:owner", because: "lowering or erasing data needs a signed approval",
-			head: scope("forbid", "principal", action.DataLower, action.DataErase) + " unless { context.approval.owner >= 1 };",
-		},
+		rule("R1c", "the result is above what the agent's model endpoint may receive", "context.flow.endpoint", all),
+		rule("R1", "the item is not there, or above what the agent may use here", "context.flow.item", dataKinds),
+		rule("taint", "reading would raise the context, which nobody said it should", "context.flow.taint", []action.Kind{action.DataRead, action.DataWrite}),
+		rule("R5", "what is written does not flow to the label of where it goes", "context.flow.write",
+			[]action.Kind{action.DataWrite, action.MessageSend, action.ToolCall, action.ModelCall}),
+		rule("R6", "the new context is not within its parent and its agent", "context.flow.spawn", []action.Kind{action.AgentSpawn}),
+		rule("R7", "an extraction brings one answer of its schema, for bits of the context's budget", "context.flow.extract", []action.Kind{action.DataExtract}),
+		rule("R8.exact", "a request to lower names exactly what people sign", "context.flow.lower", []action.Kind{action.DataLower}),
+		rule("instruct", "people instruct the highest tier, within its ceiling", "context.flow.instruct", []action.Kind{action.AgentInstruct}),
 	}
 }
 

@@ -47,7 +47,7 @@ type Engine struct {
 	digest   string
 
 	validators   *validators // used by New only, except for all, which is immutable
-	sinks        targets[Sink]
+	sinks        targets[*Sink]
 	results      targets[label.Label]
 	networks     map[string]*network // by profile
 	agentRecords map[agentKey]types.Record
@@ -73,7 +73,7 @@ func New(s Settings) (*Engine, error) {
 		settings: s, byID: map[types.PolicyID]*Rule{}, byKind: map[action.Kind]*index{},
 		agentRecords: map[agentKey]types.Record{}, networks: map[string]*network{}, shared: newShared(),
 	}
-	e.groups = append([]string{"owner"}, slices.DeleteFunc(slices.Sorted(slices.Values(s.Groups)), func(g string) bool { return g == "owner" })...)
+	e.groups = append([]string{ownerGroup}, slices.DeleteFunc(slices.Sorted(slices.Values(s.Groups)), func(g string) bool { return g == ownerGroup })...)
 	e.groups = slices.Compact(e.groups)
 	var err error
 	if e.validators, err = newValidators(e.groups); err != nil {
@@ -96,7 +96,9 @@ func New(s Settings) (*Engine, error) {
 
 // prepare builds in advance what requests share.
 func (e *Engine) prepare() {
-	for _, s := range e.settings.Sinks {
+	e.settings.Sinks = slices.Clone(e.settings.Sinks)
+	for i := range e.settings.Sinks {
+		s := &e.settings.Sinks[i]
 		e.sinks.add(s.Kind, s.Target, s)
 	}
 	for _, r := range e.settings.Results {
@@ -141,7 +143,7 @@ func (e *Engine) computeDigest() (string, error) {
 	b, err := json.Marshal(map[string]any{
 		"rules": texts, "read_only": s.ReadOnly, "profiles": s.Profiles, "agents": s.Agents, "sinks": s.Sinks,
 		"results": s.Results, "blocked": s.BlockedCommands, "paths": s.AllowedPaths, "groups": e.groups,
-		"secrets": s.Secrets,
+		"secrets": s.Secrets, "quorums": s.Quorums, "instructable": s.Instructable, "scheme": s.Scheme,
 	})
 	if err != nil {
 		return "", fmt.Errorf("policy: digest: %w", err)

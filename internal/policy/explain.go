@@ -10,6 +10,7 @@ import (
 	"github.com/cedar-policy/cedar-go/x/exp/eval"
 
 	"sallyport/internal/action"
+	"sallyport/internal/label"
 	"sallyport/internal/record"
 )
 
@@ -32,6 +33,10 @@ type Explanation struct {
 	Considered []Considered // every rule that could match the kind, deciding order
 	Nearest    *Considered  // for a deny by default: the permit that came closest
 	Remedy     string       // what would allow it; empty when it is allowed
+
+	SinkChecked   bool        // this kind sends data somewhere
+	SinkClearance label.Label // of where it sends it; meaningful when SinkChecked
+	SinkOrigin    string      // the setting that clears it, empty if none lists it
 }
 
 // Explain decides and shows every rule that was considered.
@@ -42,6 +47,7 @@ func (e *Engine) Explain(q record.Question) Explanation {
 		return x
 	}
 	f := e.factsOf(&q)
+	x.SinkChecked, x.SinkClearance, x.SinkOrigin = f.sink.checked, f.sink.clearance, f.sink.origin
 	req := e.request(f, q.Approvals)
 	x.Request = string(req.Context.MarshalCedar())
 	if err := e.validators.all.Request(req); err != nil {

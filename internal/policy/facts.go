@@ -13,7 +13,7 @@ import (
 )
 
 // facts is everything the rules may look at, computed once per question. The
-// label comparisons are made here, exactly; the rules R1 to R6 forbid when a
+// label comparisons are made here, exactly; the rules R1 to R8 forbid when a
 // comparison is false, so they appear and are explained like all others.
 type facts struct {
 	q       *record.Question
@@ -24,10 +24,13 @@ type facts struct {
 	profile Profile
 
 	sink   sink
-	result label.Label // R(t) ⊔ context ⊔ arguments: the result's label if allowed
+	item   item
+	base   label.Label // R(t) ⊔ context ⊔ arguments, but for the item
+	result label.Label // the result's label if allowed
 	grant  *record.Grant
 
 	flow     flow
+	why      string      // the first failing condition of R5 to R8 or of an instruction, as a clause
 	dest     destination // of net.connect and http.request
 	pathOK   bool
 	command  Commands
@@ -35,14 +38,28 @@ type facts struct {
 	readOnly bool
 }
 
-// flow holds the label comparisons; true means the flow is permitted.
+// flow holds the label comparisons; true means that the flow is permitted.
 type flow struct {
 	sink      bool // R3c: conf(context ⊔ arguments) ⊑ the sink's clearance
 	integrity bool // R3a: the context is trusted enough for this kind
 	control   bool // R3b: so are the control arguments
 	clearance bool // R1a: conf(result) ⊑ the agent's clearance
 	ceiling   bool // R1b: the context after the result ⊑ its ceiling
-	spawn     bool // R6: the new context's ceiling ⊑ the configured one
+	endpoint  bool // R1c: conf(context after the result) ⊑ what its model endpoint may receive
+	item      bool // R1: all three with the item that is referred to
+	taint     bool // the item does not raise the context, or that is wanted
+	write     bool // R5: what is written flows to where it goes
+	spawn     bool // R6
+	extract   bool // R7
+	lower     bool // R8: everything that people sign is named
+	instruct  bool // the target takes instructions, and the labels fit it
+	trusted   bool // the context's integrity is at least member
+}
+
+// permitted is the flow of an action that no label rule forbids.
+var permitted = flow{
+	sink: true, integrity: true, control: true, clearance: true, ceiling: true, endpoint: true, item: true, taint: true,
+	write: true, spawn: true, extract: true, lower: true, instruct: true, trusted: true,
 }
 
 // sink is where the action's data goes.
@@ -50,7 +67,10 @@ type sink struct {
 	checked   bool // this kind has a sink at all
 	listed    bool // the settings name it
 	endorsed  bool // for contexts of any integrity
+	slot      bool // a mailbox of ours: what comes back is our own receipt
+	others    bool // the settings name it for other agents
 	clearance label.Label
+	floor     label.Integrity
 	origin    string
 }
 
@@ -73,17 +93,10 @@ func (e *Engine) factsOf(q *record.Question) *facts {
 	if e.settings.Screen != nil && slices.Contains(screened, a.Kind) {
 		f.screen = e.settings.Screen(*a)
 	}
-	// The question's label already is the join; joining again costs nothing and
-	// makes a caller that forgot it harmless.
-	q.Args = q.Args.Join(q.Snapshot.Context)
-	for _, l := range a.ArgLabels {
-		q.Args = q.Args.Join(l)
-	}
-	f.sink = e.sinkOf(f)
-	f.result = e.resultOf(f).Join(q.Args)
-	f.flow = e.flows(f)
+	e.join(f)
+	e.flows(f)
 	for i := range q.Snapshot.Grants {
-		if g := &q.Snapshot.Grants[i]; g.Covers(*a, q.Now) {
+		if g := &q.Snapshot.Grants[i]; g.Covers(*a, q.Now) && !slices.Contains(signed, a.Kind) {
 			f.grant = g
 			break
 		}
@@ -91,34 +104,82 @@ func (e *Engine) factsOf(q *record.Question) *facts {
 	return f
 }
 
-func (e *Engine) flows(f *facts) flow {
+// join computes the labels of the arguments and of the result. What the gate
+// joined already is joined again from its parts: an item that the agent may not
+// read must look like one that is not there, to every rule and in every
+// sentence, so its label may not come in by another way.
+func (e *Engine) join(f *facts) {
+	q, a := f.q, &f.q.Action
+	f.item = itemOf(a)
+	args := q.Snapshot.Context
+	if !f.item.kind {
+		args = args.Join(q.Args) // joining again makes a caller that forgot a part harmless
+	}
+	for name, l := range a.ArgLabels {
+		if !f.item.kind || !refersTo(name) {
+			args = args.Join(l)
+		}
+	}
+	q.Args = args
+	f.sink = e.sinkOf(f)
+	f.base = e.resultOf(f).Join(args)
+	f.result = f.base
+	if !f.item.kind {
+		return
+	}
+	if a.Agent != "" && f.item.named && !e.reaches(f) {
+		f.item.absent, f.item.label = true, label.Unlabelled
+	}
+	q.Args = args.Join(f.item.label)
+	f.result = f.item.bring(a.Kind, f.base)
+}
+
+func (e *Engine) flows(f *facts) {
 	q := f.q
+	a := &q.Action
 	context := q.Snapshot.Context
 	control := context.Integrity
 	for _, name := range f.row.Control {
-		if l, ok := q.Action.ArgLabels[name]; ok {
+		if l, ok := a.ArgLabels[name]; ok && (!f.item.kind || !refersTo(name)) {
 			control = min(control, l.Integrity)
 		}
 	}
-	fl := flow{
-		sink:      !f.sink.checked || q.Args.ConfFlowsTo(f.sink.clearance),
-		integrity: context.Integrity >= f.row.Needs,
-		control:   control >= f.row.Needs,
-		clearance: true, ceiling: true, spawn: true,
-	}
+	fl := permitted
+	fl.sink = !f.sink.checked || q.Args.ConfFlowsTo(f.sink.clearance)
+	fl.integrity = context.Integrity >= f.row.Needs
+	fl.control = control >= f.row.Needs
+	fl.trusted = context.Integrity >= label.Member
 	if e.endorsed(f) {
 		fl.integrity, fl.control = true, true
 	}
-	if q.Action.Agent != "" { // the operator reads what is theirs
-		fl.clearance = f.result.ConfFlowsTo(f.agent.Clearance)
-		fl.ceiling = f.result.FlowsTo(q.Snapshot.Ceiling)
+	if a.Agent != "" { // the operator reads what is theirs
+		fl.clearance = f.base.ConfFlowsTo(f.agent.Clearance)
+		fl.ceiling = f.base.FlowsTo(q.Snapshot.Ceiling)
+		fl.endpoint = f.base.ConfFlowsTo(endpointOf(f.agent))
+		fl.item = !f.item.absent
+		fl.taint = f.item.absent || !f.item.named || !f.item.taints(a.Kind) || f.item.label.FlowsTo(context) || a.Arg("taint") == "yes"
 	}
-	if q.Action.Kind == action.AgentSpawn {
-		child, ok := e.settings.Agents[q.Action.Target]
-		ceiling, err := label.Parse(q.Action.Arg("ceiling"))
-		fl.spawn = ok && err == nil && ceiling.FlowsTo(child.Ceiling)
+	f.flow = fl
+	if f.item.absent {
+		return // nothing is said of it
 	}
-	return fl
+	fault := func(ok *bool, clause string) { *ok, f.why = clause == "", clause }
+	switch a.Kind { //nolint:exhaustive // the other kinds have no rule of their own
+	case action.MessageSend, action.ToolCall, action.ModelCall:
+		if f.sink.listed && q.Args.Integrity < f.sink.floor {
+			fault(&f.flow.write, e.floorClause(f))
+		}
+	case action.DataWrite:
+		fault(&f.flow.write, e.writeFault(f))
+	case action.AgentSpawn:
+		fault(&f.flow.spawn, e.spawnFault(f))
+	case action.DataExtract:
+		fault(&f.flow.extract, extractFault(f))
+	case action.DataLower:
+		fault(&f.flow.lower, e.lowerFault(f))
+	case action.AgentInstruct:
+		fault(&f.flow.instruct, e.instructFault(f))
+	}
 }
 
 // endorsed tells the actions whose integrity (R3a, R3b) the operator vouches
@@ -127,16 +188,19 @@ func (e *Engine) flows(f *facts) flow {
 // operator's signature under what it sends there, within the rule's host, port,
 // methods, paths and clearance. What is not listed reaches nobody without the
 // owner's yes to this one destination, or a grant for it. A tool may be listed
-// as bounded by something else. And changes that the operator commits were read
-// by the operator.
+// as bounded by something else, a mailbox as one of foreign data. What is lowered
+// is signed by people, exactly and each time. And changes that the operator
+// commits were read by the operator.
 func (e *Engine) endorsed(f *facts) bool {
 	switch f.q.Action.Kind {
 	case action.NetConnect, action.HTTPRequest:
 		return f.dest.ok
 	case action.SecretUse:
 		return f.sink.listed
-	case action.ToolCall:
+	case action.ToolCall, action.MessageSend:
 		return f.sink.endorsed
+	case action.DataLower:
+		return true
 	case action.FileWrite:
 		return f.operators()
 	default:
@@ -182,12 +246,16 @@ func (e *Engine) secretSink(f *facts) sink {
 
 // sinkOf finds the clearance that counts. What the sandbox confines (exec,
 // files) reaches the agent's own space, so its ceiling is the default there;
-// data items are bounded by the reader's clearance; everything else that
-// nobody listed is public.
+// items are compared by R1 and R5 instead; everything else that nobody listed is
+// public.
 func (e *Engine) sinkOf(f *facts) sink {
 	a := &f.q.Action
-	if s, ok := e.sinks.find(a.Kind, a.Target); ok {
-		return sink{checked: true, listed: true, endorsed: s.Endorsed, clearance: s.Clearance, origin: s.Origin}
+	s, others := e.sinkFor(a.Kind, a.Target, a.Agent)
+	if s != nil && a.Kind != action.DataRead {
+		return sink{
+			checked: true, listed: true, endorsed: s.Endorsed, slot: s.Agents != nil && a.Kind == action.MessageSend,
+			clearance: s.Clearance, floor: s.Floor, origin: s.Origin,
+		}
 	}
 	switch a.Kind {
 	case action.NetConnect, action.HTTPRequest:
@@ -199,23 +267,22 @@ func (e *Engine) sinkOf(f *facts) sink {
 			return sink{} // the operator's own disk
 		}
 		return sink{checked: true, clearance: f.q.Snapshot.Ceiling, origin: "the context's ceiling"}
-	case action.DataRead, action.DataWrite:
-		return sink{checked: true, clearance: f.agent.Clearance, origin: "the agent's clearance"}
-	case action.SessionStart, action.DataLower, action.DataErase, action.AgentSpawn, action.AgentStop,
-		action.ScheduleSet, action.ConfigChange, action.PolicyChange, action.TrustChange:
-		return sink{clearance: label.Bottom}
+	case action.SessionStart, action.DataRead, action.DataWrite, action.DataLower, action.DataErase, action.DataHold, action.DataExtract,
+		action.AgentSpawn, action.AgentInstruct, action.AgentStop, action.ScheduleSet, action.ConfigChange, action.PolicyChange, action.TrustChange:
+		return sink{others: others}
 	default: // outward, or added later
-		return sink{checked: true, clearance: label.Label{}}
+		return sink{checked: true, others: others, clearance: label.Label{}}
 	}
 }
 
 // resultOf gives R(t): the declared label, else what the kind can bring in.
 // What a model says is never signed but no less trusted than what it read. A
-// tool, host or item that nobody described brings the worst.
+// tool or host that nobody described brings the worst. An item has a label of
+// its own, see item.
 func (e *Engine) resultOf(f *facts) label.Label {
 	a := &f.q.Action
-	if l, ok := e.results.find(a.Kind, a.Target); ok {
-		return l
+	if ls := e.results.find(a.Kind, a.Target); len(ls) > 0 {
+		return ls[len(ls)-1]
 	}
 	switch a.Kind {
 	case action.ModelCall:
@@ -236,13 +303,16 @@ func (e *Engine) resultOf(f *facts) label.Label {
 			return label.New(label.Public, label.Foreign, 0)
 		}
 	case action.MessageSend, action.SecretUse:
-		return label.New(label.Public, label.Foreign, 0) // an acknowledgement, no content
-	case action.DataRead:
-		if l, ok := a.ArgLabels["item"]; ok {
-			return l
+		if f.sink.slot {
+			return label.Bottom
 		}
-	case action.DataWrite, action.DataLower, action.DataErase, action.AgentSpawn, action.AgentStop,
-		action.ScheduleSet, action.ConfigChange, action.PolicyChange, action.TrustChange:
+		return label.New(label.Public, label.Foreign, 0) // an acknowledgement, no content
+	case action.DataWrite:
+		if !f.unlabelled() {
+			return label.Bottom
+		}
+	case action.DataRead, action.DataLower, action.DataErase, action.DataHold, action.DataExtract, action.AgentSpawn, action.AgentInstruct,
+		action.AgentStop, action.ScheduleSet, action.ConfigChange, action.PolicyChange, action.TrustChange:
 		return label.Bottom
 	default: // outward, or added later
 	}

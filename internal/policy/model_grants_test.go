@@ -96,7 +96,14 @@ func (b *both) approve(rt *rapid.T, asks string) (denied string) {
 
 // lower is the operator's, with a signature or without.
 func (b *both) lower(rt *rapid.T, t *testing.T) {
-	a := action.Action{Kind: action.DataLower, Target: "item/0", Session: "s", Principal: principal.TheOperator("op")}
+	from, to := high.Draw(rt, "from"), low.Draw(rt, "to")
+	a := action.Action{
+		Kind: action.DataLower, Target: "item/0", Session: "s", Principal: principal.TheOperator("op"),
+		Args: map[string]any{
+			"item": "item/0", "version": int64(1), "from": from.String(), "label": to.String(), "purpose": "test", "new": "item/1",
+		},
+		ArgLabels: map[string]label.Label{"item": from},
+	}
 	b.do(rt, t, a, b.approve(rt, "R8"), label.Label{})
 }
 

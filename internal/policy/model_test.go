@@ -290,8 +290,10 @@ func (b *both) spawn(rt *rapid.T, t *testing.T) {
 	switch {
 	case !ok || !ceiling.FlowsTo(configured.Ceiling):
 		denied = "R6"
-	case !l.ConfFlowsTo(ceiling):
-		denied = "spawn.labels"
+	default:
+		if _, rule := b.rules.Spawn(flowmodel.Context{Label: l}, b.agentOf(agent), ceiling); rule != "" {
+			denied = "R6"
+		}
 	}
 	b.do(rt, t, a, denied, label.Label{})
 	c := &flowmodel.Context{Agent: b.agentOf(agent), Label: l, Ceiling: ceiling}
@@ -319,7 +321,7 @@ func (b *both) pick(rt *rapid.T) (string, *flowmodel.Context, string) {
 // act is an action of an agent with arguments by reference.
 func (b *both) act(rt *rapid.T, t *testing.T) {
 	name, c, agent := b.pick(rt)
-	kinds := []action.Kind{action.ModelCall, action.MessageSend, action.ToolCall, action.DataRead, action.DataWrite, action.FileRead}
+	kinds := []action.Kind{action.ModelCall, action.MessageSend, action.ToolCall, action.FileRead}
 	kind := rapid.SampledFrom(kinds).Draw(rt, "kind")
 	if agent == "manual" {
 		kind = action.ModelCall
@@ -353,6 +355,9 @@ func (b *both) act(rt *rapid.T, t *testing.T) {
 		denied = "agent.unknown"
 	case denied == "":
 		denied = plain
+	}
+	if kind == action.DataRead && !c.Agent.Unknown && denied != "" {
+		denied = "R1"
 	}
 	b.do(rt, t, a, denied, after)
 }

@@ -81,7 +81,7 @@ func TestCases(t *testing.T) {
   expect: allow
 - {name: nothing leaves, action: model.call, target: anthropic/x, agent: night, label: internal/foreign, expect: deny, rule: R3c}
 - {name: wrong on purpose, action: exec, target: s, agent: manual, label: internal/foreign, args: {script: ls, n: 3}, expect: allow}
-- {name: operator, action: agent.spawn, target: night, args: {ceiling: internal/foreign}, expect: allow, rule: allow.operator}
+- {name: operator, action: agent.spawn, target: night, args: {label: public/member, ceiling: internal/foreign}, expect: allow, rule: allow.operator}
 `
 	cases, err := ParseCases("cases.yaml", []byte(file))
 	if err != nil {

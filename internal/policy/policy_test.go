@@ -160,9 +160,9 @@ func TestDecide(t *testing.T) {
 		"spawn":            {spawn("night", "internal/foreign"), record.Allow, "allow.operator", ""},
 		"spawn too high":   {spawn("night", "secret/foreign"), record.Deny, "R6", ""},
 		"spawn unknown":    {spawn("eve", "public/foreign"), record.Deny, "R6", "not configured"},
-		"spawn by agent":   {ask("night", action.AgentSpawn, "auto", internalMember, map[string]any{"ceiling": "internal"}), record.Deny, "default", ""},
+		"spawn by agent":   {ask("night", action.AgentSpawn, "auto", internalMember, map[string]any{"ceiling": "internal", "label": "internal/member"}), record.Deny, "R6", "may not spawn"},
 		"stop":             {operator(ask("", action.AgentStop, "night", label.Bottom, nil)), record.Allow, "allow.operator", ""},
-		"lower":            {operator(ask("", action.DataLower, "d1", label.Bottom, nil)), record.Ask, "R8", ""},
+		"lower nothing":    {operator(ask("", action.DataLower, "d1", label.Bottom, nil)), record.Deny, "R8.exact", "names its item"},
 		"unknown kind":     {ask("night", "fly", "x", label.Bottom, nil), record.Deny, "kind.unknown", ""},
 		"impossible label": {ask("night", action.Exec, "s", label.Label{Level: 9}, script("ls")), record.Deny, "policy.error", ""},
 	}

@@ -21,7 +21,7 @@ func (e *Engine) request(f *facts, approvals map[string]int) types.Request {
 		"agent":     e.agentRecord(f),
 		"label":     e.shared.label(q.Args),
 		"sink":      e.shared.sink(f.sink),
-		"flow":      e.shared.flows[f.flow],
+		"flow":      e.shared.flow(f.flow),
 		"hist":      e.historyRecord(f),
 		"approval":  e.approvalRecord(approvals),
 		"args":      argsRecord(f.row, a),

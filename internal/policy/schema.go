@@ -55,7 +55,8 @@ entity Model, Profile, Session, File, Host, URL, Tool, Recipient, Item, Secret, 
 type AgentFacts = {name: String, known: Bool, self: Bool, profile: String, protection: String, exec: Bool, writable: Bool};
 type LabelFacts = {text: String, level: Long, integrity: Long};
 type SinkFacts = {listed: Bool, clearance: String};
-type FlowFacts = {sink: Bool, integrity: Bool, control: Bool, clearance: Bool, ceiling: Bool, spawn: Bool};
+type FlowFacts = {sink: Bool, integrity: Bool, control: Bool, clearance: Bool, ceiling: Bool, endpoint: Bool, item: Bool, taint: Bool,
+  write: Bool, spawn: Bool, extract: Bool, lower: Bool, instruct: Bool, trusted: Bool};
 type DestinationFacts = {exact: Bool, host: String, port: Long, program: String};
 type History = {calls: Long, denials: Long, spent_micros: Long};
 type Approvals = {` + strings.Join(slices.Collect(mapSeq(groups, func(g string) string { return g + ": Long" })), ", ") + `};

@@ -28,6 +28,7 @@ type Settings struct {
 	Commands        func(script string) Commands
 	Screen          func(a action.Action) Screening // nil: nothing reads the texts of actions
 	Quorums         []Quorum                        // who must sign what; what is not named needs one owner
+	Instructable    []string                        // agents that people may instruct, by username: the highest tier; nil = none
 	Scheme          label.Scheme                    // names of levels and compartments, for sentences
 	Extra           []Source
 }
@@ -140,6 +141,9 @@ func (s *Settings) check() error {
 	if err := s.checkTargets(); err != nil {
 		return err
 	}
+	if err := s.checkOrganisation(); err != nil {
+		return err
+	}
 	for _, p := range s.AllowedPaths {
 		if !filepath.IsAbs(p) || filepath.Clean(p) != p {
 			return fmt.Errorf("policy: settings: allowed_file_paths: %q is not an absolute clean path", p)
@@ -164,6 +168,9 @@ func (s *Settings) checkTargets() error {
 		}
 		if err := checkTarget("sink", k.Kind, k.Target, k.Clearance); err != nil {
 			return err
+		}
+		if k.Floor > label.Signed {
+			return fmt.Errorf("policy: settings: sink %s %q: integrity %d is out of range", k.Kind, k.Target, k.Floor)
 		}
 	}
 	for _, r := range s.Results {
@@ -200,8 +207,8 @@ func (s *Settings) checkAgent(name string, a Agent) error {
 		return fmt.Errorf("policy: settings: an agent has no name")
 	case a.Protection != "" && a.Protection != ProtectNone && a.Protection != ProtectManual && a.Protection != ProtectAuto:
 		return fmt.Errorf("policy: settings: agent %q: protection %q is not none, manual or auto", name, a.Protection)
-	case !a.Ceiling.Valid() || !a.Clearance.Valid():
-		return fmt.Errorf("policy: settings: agent %q: ceiling or clearance is out of range", name)
+	case !a.Ceiling.Valid() || !a.Clearance.Valid() || !a.Endpoint.Valid():
+		return fmt.Errorf("policy: settings: agent %q: ceiling, clearance or endpoint is out of range", name)
 	}
 	if _, ok := s.Profiles[a.Profile]; a.Profile != "" && !ok {
 		return fmt.Errorf("policy: settings: agent %q: there is no profile %q", name, a.Profile)
@@ -220,47 +227,4 @@ func checkTarget(what string, k action.Kind, target string, l label.Label) error
 		return fmt.Errorf("policy: settings: %s %s %q: label is out of range", what, k, target)
 	}
 	return nil
-}
-
-// targets finds the most specific entry for a kind and target: the exact one,
-// else the longest prefix.
-type targets[T any] struct {
-	exact  map[action.Kind]map[string]T
-	prefix map[action.Kind][]prefixed[T] // longest first
-}
-
-type prefixed[T any] struct {
-	prefix string
-	value  T
-}
-
-func (t *targets[T]) add(k action.Kind, target string, v T) {
-	if p, ok := strings.CutSuffix(target, "*"); ok {
-		if t.prefix == nil {
-			t.prefix = map[action.Kind][]prefixed[T]{}
-		}
-		t.prefix[k] = append(t.prefix[k], prefixed[T]{p, v})
-		slices.SortStableFunc(t.prefix[k], func(a, b prefixed[T]) int { return len(b.prefix) - len(a.prefix) })
-		return
-	}
-	if t.exact == nil {
-		t.exact = map[action.Kind]map[string]T{}
-	}
-	if t.exact[k] == nil {
-		t.exact[k] = map[string]T{}
-	}
-	t.exact[k][target] = v
-}
-
-func (t *targets[T]) find(k action.Kind, target string) (T, bool) {
-	if v, ok := t.exact[k][target]; ok {
-		return v, true
-	}
-	for _, p := range t.prefix[k] {
-		if strings.HasPrefix(target, p.prefix) {
-			return p.value, true
-		}
-	}
-	var none T
-	return none, false
 }

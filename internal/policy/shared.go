@@ -41,11 +41,10 @@ func newShared() *shared {
 			}
 		}
 	}
-	for bits := range 1 << 6 {
-		on := func(i int) bool { return bits&(1<<i) != 0 }
-		f := flow{sink: on(0), integrity: on(1), control: on(2), clearance: on(3), ceiling: on(4), spawn: on(5)}
-		s.flows[f] = f.record()
-	}
+	s.flows[permitted] = permitted.record()
+	foreign := permitted
+	foreign.trusted = false
+	s.flows[foreign] = foreign.record()
 	return s
 }
 
@@ -64,6 +63,15 @@ func (s *shared) sink(k sink) types.Record {
 	return sinkRecord(key)
 }
 
+// flow gives the record of comparisons; those of an action that a rule denies
+// are made when it is.
+func (s *shared) flow(f flow) types.Record {
+	if r, ok := s.flows[f]; ok {
+		return r
+	}
+	return f.record()
+}
+
 func labelRecord(l label.Label) types.Record {
 	return types.NewRecord(types.RecordMap{
 		"text": types.String(l.String()), "level": types.Long(l.Level), "integrity": types.Long(l.Integrity),
@@ -77,7 +85,10 @@ func sinkRecord(k sinkKey) types.Record {
 func (fl flow) record() types.Record {
 	return types.NewRecord(types.RecordMap{
 		"sink": types.Boolean(fl.sink), "integrity": types.Boolean(fl.integrity), "control": types.Boolean(fl.control),
-		"clearance": types.Boolean(fl.clearance), "ceiling": types.Boolean(fl.ceiling), "spawn": types.Boolean(fl.spawn),
+		"clearance": types.Boolean(fl.clearance), "ceiling": types.Boolean(fl.ceiling), "endpoint": types.Boolean(fl.endpoint), "item": types.Boolean(fl.item),
+		"taint": types.Boolean(fl.taint), "write": types.Boolean(fl.write), "spawn": types.Boolean(fl.spawn),
+		"extract": types.Boolean(fl.extract), "lower": types.Boolean(fl.lower), "instruct": types.Boolean(fl.instruct),
+		"trusted": types.Boolean(fl.trusted),
 	})
 }
 

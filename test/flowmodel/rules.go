@@ -217,7 +217,7 @@ func (k Rules) Extract(c Context, o label.Label, budget uint8) (label.Label, Rul
 	case budget == 0:
 		return out, "R7 budget"
 	}
-	out.Integrity = max(out.Integrity, label.Member)
+	out.Integrity = label.Member // never signed: a model gives the answer
 	if k.has(ExtractSigns) {
 		out.Integrity = label.Signed
 	}

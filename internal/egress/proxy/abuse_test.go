@@ -358,7 +358,7 @@ func TestIdle(t *testing.T) {
 		p, _ := j.Connect(t.Context(), Dest{})
 		start, done := time.Now(), make(chan time.Duration, 1)
 		go func() {
-			s.splice(&conn{Conn: inside, done: func() {}}, &tunnel{up: outside, passage: p})
+			s.splice(&conn{Conn: inside, done: func() {}}, &tunnel{up: outside, passage: p, flight: s.begin(t.Context(), Dest{}, nil)})
 			done <- time.Since(start)
 		}()
 		go func() { // a byte every forty minutes, six times

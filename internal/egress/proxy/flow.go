@@ -34,13 +34,13 @@ func (s *Server) flow(c *conn, d Dest, level Level, t *tunnel) {
 	switch {
 	case err != nil && len(c.head) == 0 && !errors.Is(err, os.ErrDeadlineExceeded):
 		// Gone before it said what it wanted.
-		t.abandon(err)
+		s.abandon(t, err)
 		c.reset()
 	case kind == protoTLS:
 		s.tlsFlow(c, d, level, t, start.Add(max(wait, s.cfg.HeadTimeout)))
 	case kind == protoHTTP:
 		// Judged request by request; the tunnel is not needed.
-		t.abandon(nil)
+		s.abandon(t, nil)
 		c.fixed, c.dest = true, d
 		s.handed.give(c)
 	case err != nil || d.web() || level == LevelRequest:
@@ -70,7 +70,7 @@ func (s *Server) tlsFlow(c *conn, d Dest, level Level, t *tunnel, deadline time.
 		return
 	}
 	if level == LevelRequest {
-		t.abandon(nil)
+		s.abandon(t, nil)
 		s.intercept(c, d)
 		return
 	}
@@ -149,13 +149,13 @@ func (s *Server) serverFirst(c *conn, t *tunnel) bool {
 // told.
 func (s *Server) deny(c *conn, d Dest, t *tunnel, err error) {
 	s.refused(d, err)
-	t.abandon(err)
+	s.abandon(t, err)
 	c.reset()
 }
 
 func (s *Server) denyTLS(c *conn, d Dest, t *tunnel, err error) {
 	s.refused(d, err)
-	t.abandon(err)
+	s.abandon(t, err)
 	alert(c, err)
 }
 

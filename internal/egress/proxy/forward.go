@@ -24,6 +24,7 @@ type exchange struct {
 	dest    Dest
 	scheme  string
 	passage Passage
+	flight  *flight
 
 	up, down atomic.Int64
 	status   atomic.Int64
@@ -85,7 +86,7 @@ func (o onward) RoundTrip(r *http.Request) (*http.Response, error) {
 	r.URL.Scheme, r.URL.Host, r.URL.User = o.x.scheme, o.x.dest.authority(o.x.scheme), nil
 	r.Host = r.URL.Host
 	if r.Body != nil && r.Body != http.NoBody {
-		r.Body = &counted{ReadCloser: r.Body, n: &o.x.up, fail: o.x.fail}
+		r.Body = &counted{ReadCloser: r.Body, n: &o.x.up, fail: o.x.fail, cut: o.x.flight.err}
 	}
 	resp, err := outgoing{o.s}.RoundTrip(r)
 	if err != nil {
@@ -180,7 +181,7 @@ func rewrite(p *httputil.ProxyRequest) {
 	// request that is read.
 	p.Out.Trailer = p.In.Trailer
 	if p.Out.Body != nil && p.Out.Body != http.NoBody {
-		p.Out.Body = &counted{ReadCloser: p.Out.Body, n: &x.up, fail: x.fail}
+		p.Out.Body = &counted{ReadCloser: p.Out.Body, n: &x.up, fail: x.fail, cut: x.flight.err}
 	}
 }
 
@@ -231,10 +232,10 @@ func (s *Server) incoming(resp *http.Response) error {
 		if !ok {
 			return fault.New("proxy.answer", fault.Unavailable, "%s changed the protocol without being asked; the connection was ended", x.dest.hostport())
 		}
-		resp.Body = &countedBoth{counted{ReadCloser: rw, n: &x.down, fail: x.fail}, rw, &x.up}
+		resp.Body = &countedBoth{counted{ReadCloser: rw, n: &x.down, fail: x.fail, cut: x.flight.err}, rw, &x.up}
 		return nil
 	}
-	resp.Body = &counted{ReadCloser: resp.Body, n: &x.down, fail: x.fail}
+	resp.Body = &counted{ReadCloser: resp.Body, n: &x.down, fail: x.fail, cut: x.flight.err}
 	if len(resp.Trailer) > 0 {
 		resp.Header.Del("Content-Length") // HTTP/1.1 has trailers behind chunks only
 	}
@@ -246,7 +247,11 @@ func (s *Server) incoming(resp *http.Response) error {
 
 // unreachable tells the program why there is no answer.
 func unreachable(w http.ResponseWriter, r *http.Request, err error) {
-	exchangeOf(r.Context()).fail(err)
+	x := exchangeOf(r.Context())
+	x.fail(err)
+	if cut := x.flight.err(); cut != nil {
+		err = cut
+	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		err = broken("the host's TLS certificate could not be verified; check the name, or add its authority to the run's roots", err)
 	} else if _, ok := errors.AsType[*fault.Error](err); !ok {
@@ -259,16 +264,22 @@ func broken(public string, err error) error {
 	return &fault.Error{Op: "proxy.forward", Kind: fault.Unavailable, Public: public, Err: err}
 }
 
-// counted counts what is read and keeps the error that ends it early.
+// counted counts what is read and keeps the error that ends it early. What is
+// read while the flight is cut goes nowhere.
 type counted struct {
 	io.ReadCloser
 	n    *atomic.Int64
 	fail func(error)
+	cut  func() error
 }
 
 // Read implements io.Reader.
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)
+	if cut := c.cut(); cut != nil {
+		c.fail(cut)
+		return 0, cut
+	}
 	c.n.Add(int64(n))
 	// A host may answer without having heard all; net/http closes the rest.
 	if err != nil && err != io.EOF && !errors.Is(err, http.ErrBodyReadAfterClose) {
@@ -286,6 +297,9 @@ type countedBoth struct {
 
 // Write implements io.Writer.
 func (c *countedBoth) Write(p []byte) (int, error) {
+	if err := c.cut(); err != nil {
+		return 0, err
+	}
 	n, err := c.w.Write(p)
 	c.n.Add(int64(n))
 	return n, err

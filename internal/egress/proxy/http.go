@@ -42,7 +42,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	keepWebSocketOnly(r)
-	p, err := s.cfg.Judge.Request(r.Context(), d, requestInfo(r, scheme))
+	info := requestInfo(r, scheme)
+	f := s.begin(r.Context(), d, info)
+	defer s.end(f)
+	r = r.WithContext(f.ctx)
+	p, err := s.cfg.Judge.Request(r.Context(), d, info)
 	if err == nil && p == nil {
 		err = fault.New("proxy.request", fault.Internal, "the decision about %s is missing, so nothing was sent", d.hostport())
 	}
@@ -50,7 +54,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		sayDenied(w, r, err)
 		return
 	}
-	s.pass(w, r, &exchange{dest: d, scheme: scheme, passage: p})
+	s.pass(w, r, &exchange{dest: d, scheme: scheme, passage: p, flight: f})
 }
 
 // target finds the one destination of a request, or the reason why it has
@@ -185,7 +189,7 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request, c *conn) {
 	}
 	raw, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		t.abandon(err)
+		s.abandon(t, err)
 		return
 	}
 	// net/http gives back what it was given, and may have read ahead.
@@ -193,7 +197,7 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request, c *conn) {
 	ahead, _ := buffered.Peek(buffered.Reader.Buffered())
 	own.head = append(append([]byte(nil), ahead...), own.head...)
 	if _, err := own.Write([]byte("HTTP/1.1 200 Connection established\r\n\r\n")); err != nil {
-		t.abandon(err)
+		s.abandon(t, err)
 		own.reset()
 		return
 	}

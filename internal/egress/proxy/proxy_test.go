@@ -109,6 +109,7 @@ type world struct {
 	t       testing.TB
 	judge   *judge
 	cfg     Config
+	server  *Server
 	addr    string   // of the proxy's listener
 	hosts   sync.Map // "name:port" to "ip:port"
 	mu      sync.Mutex
@@ -155,7 +156,7 @@ func newWorld(t testing.TB, change func(*Config)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.addr = l.Addr().String()
+	w.server, w.addr = s, l.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	w.cut = cancel
 	go func() { w.gone <- s.Serve(ctx, l) }()

@@ -26,6 +26,8 @@ type Server struct {
 	wg   sync.WaitGroup // connections and handlers
 	free chan struct{}  // one element per connection
 	hand chan struct{}  // one element per request
+
+	flights flights
 }
 
 // New makes a proxy; it serves once.
@@ -171,7 +173,7 @@ func (s *Server) socks(c *conn, deadline time.Time) {
 		}
 	}
 	if err := replySOCKS(c, socksOK); err != nil {
-		t.abandon(err)
+		s.abandon(t, err)
 		_ = c.Close()
 		return
 	}

@@ -18,30 +18,41 @@ type tunnel struct {
 	up      net.Conn
 	head    []byte // came from the destination already
 	passage Passage
+	flight  *flight
 }
 
 // open has a connection judged and makes it.
 func (s *Server) open(d Dest) (*tunnel, error) {
-	p, err := s.cfg.Judge.Connect(s.ctx, d)
+	f := s.begin(s.ctx, d, nil)
+	p, err := s.cfg.Judge.Connect(f.ctx, d)
+	if err == nil && p == nil {
+		err = fault.New("proxy.connect", fault.Internal, "the decision about %s is missing, so nothing was connected", d.hostport())
+	}
 	if err != nil {
+		s.end(f)
 		return nil, err
 	}
-	if p == nil {
-		return nil, fault.New("proxy.connect", fault.Internal, "the decision about %s is missing, so nothing was connected", d.hostport())
+	up, err := s.dial(f.ctx, "tcp", d.hostport())
+	if err == nil {
+		err = f.carry(up)
 	}
-	up, err := s.dial(s.ctx, "tcp", d.hostport())
 	if err != nil {
+		if cut := f.err(); cut != nil {
+			err = cut // not the end of the dialling that it caused
+		}
+		s.end(f)
 		p.End(Stats{Err: err})
 		return nil, err
 	}
-	return &tunnel{up: up, passage: p}, nil
+	return &tunnel{up: up, passage: p, flight: f}, nil
 }
 
 // abandon ends a tunnel through which nothing was sent. A nil tunnel is none.
-func (t *tunnel) abandon(err error) {
+func (s *Server) abandon(t *tunnel, err error) {
 	if t == nil {
 		return
 	}
+	s.end(t.flight)
 	abort(t.up)
 	t.passage.End(Stats{Addr: t.up.RemoteAddr().String(), Err: err})
 }
@@ -53,7 +64,8 @@ func (s *Server) splice(c *conn, t *tunnel) {
 		abort(c.Conn)
 		abort(t.up)
 	})
-	var last atomic.Int64 // when something last passed, in nanoseconds
+	_ = t.flight.carry(c.Conn) // one that was cut fails at its first read
+	var last atomic.Int64      // when something last passed, in nanoseconds
 	last.Store(time.Now().UnixNano())
 	var up, down int64
 	var upErr, downErr error
@@ -64,7 +76,8 @@ func (s *Server) splice(c *conn, t *tunnel) {
 	stop()
 	_ = t.up.Close()
 	_ = c.Close()
-	t.passage.End(Stats{Up: up, Down: down, Addr: t.up.RemoteAddr().String(), Err: errors.Join(upErr, downErr)})
+	s.end(t.flight)
+	t.passage.End(Stats{Up: up, Down: down, Addr: t.up.RemoteAddr().String(), Err: errors.Join(t.flight.err(), upErr, downErr)})
 }
 
 // pumped is how much passes before the clock is looked at.
