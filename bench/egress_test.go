@@ -133,7 +133,7 @@ func guarded(b *testing.B, o origin) gated {
 		Profiles: map[string]policy.Profile{"auditor": {Exec: true, View: ceiling, Network: []policy.NetRule{{
 			Host: destination, Ports: []uint16{o.page, o.source}, Clearance: ceiling, Result: label.New(label.Public, label.Foreign, 0), Origin: "bench",
 		}}}},
-		Agents: map[string]policy.Agent{"sarah": {Profile: "auditor", Ceiling: ceiling, Clearance: ceiling}},
+		Agents: map[string]policy.Agent{"sarah": {Profile: "auditor", Ceiling: ceiling, Clearance: ceiling, Endpoint: label.Unlabelled}},
 	})
 	if err != nil {
 		b.Fatal(err)

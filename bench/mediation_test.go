@@ -120,7 +120,7 @@ func thousand() string {
 func BenchmarkDecision1000(b *testing.B) {
 	rules, err := policy.New(policy.Settings{
 		Profiles: map[string]policy.Profile{"auditor": {Exec: true, View: ceiling}},
-		Agents:   map[string]policy.Agent{"sarah": {Profile: "auditor", Ceiling: ceiling, Clearance: ceiling}},
+		Agents:   map[string]policy.Agent{"sarah": {Profile: "auditor", Ceiling: ceiling, Clearance: ceiling, Endpoint: label.Unlabelled}},
 		Sinks:    []policy.Sink{{Kind: action.ModelCall, Target: "builtin/auditor", Clearance: ceiling}},
 		Extra:    []policy.Source{{Name: "site.cedar", Text: thousand()}},
 	})

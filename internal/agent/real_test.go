@@ -38,7 +38,7 @@ func TestRealRooms(t *testing.T) {
 	host := label.New(label.Internal, label.Foreign, 0)
 	rules, err := policy.New(policy.Settings{
 		Profiles: map[string]policy.Profile{"auditor": {Exec: true, View: host}},
-		Agents:   map[string]policy.Agent{"sarah": {Profile: "auditor", Ceiling: host, Clearance: host}},
+		Agents:   map[string]policy.Agent{"sarah": {Profile: "auditor", Ceiling: host, Clearance: host, Endpoint: host}},
 		Sinks:    []policy.Sink{{Kind: action.ModelCall, Target: "fake/*", Clearance: host}},
 	})
 	if err != nil {

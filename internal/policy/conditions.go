@@ -70,7 +70,7 @@ func (e *Engine) spawnFault(f *facts) string {
 	case !born.ConfFlowsTo(child.Clearance):
 		return fmt.Sprintf("the new context would be born %s, above agent %q's clearance %s; spawn an agent that is cleared, or spawn before reading what is higher",
 			e.show(born), a.Target, e.conf(child.Clearance))
-	case !born.ConfFlowsTo(endpointOf(child)):
+	case !born.ConfFlowsTo(child.Endpoint):
 		return fmt.Sprintf("the new context would be born %s and agent %q's model endpoint may receive only %s; spawn an agent with a local model", e.show(born), a.Target, e.conf(child.Endpoint))
 	}
 	return spawnBits(f)
@@ -154,15 +154,6 @@ func (e *Engine) instructFault(f *facts) string {
 		return fmt.Sprintf("the clearance %s is above agent %q's ceiling %s; choose a lower one", e.show(clearance), a.Target, e.show(to.Ceiling))
 	}
 	return ""
-}
-
-// endpointOf gives what an agent's model endpoint may receive. Settings that do
-// not say it leave it to R3c of each model.call.
-func endpointOf(a Agent) label.Label {
-	if a.Endpoint == (label.Label{}) {
-		return label.Unlabelled
-	}
-	return a.Endpoint
 }
 
 // show renders a label with the names that the operator gave levels and

@@ -110,7 +110,7 @@ func (e *Engine) factsOf(q *record.Question) *facts {
 // sentence, so its label may not come in by another way.
 func (e *Engine) join(f *facts) {
 	q, a := f.q, &f.q.Action
-	f.item = itemOf(a)
+	f.item = e.itemOf(a)
 	args := q.Snapshot.Context
 	if !f.item.kind {
 		args = args.Join(q.Args) // joining again makes a caller that forgot a part harmless
@@ -155,7 +155,7 @@ func (e *Engine) flows(f *facts) {
 	if a.Agent != "" { // the operator reads what is theirs
 		fl.clearance = f.base.ConfFlowsTo(f.agent.Clearance)
 		fl.ceiling = f.base.FlowsTo(q.Snapshot.Ceiling)
-		fl.endpoint = f.base.ConfFlowsTo(endpointOf(f.agent))
+		fl.endpoint = f.base.ConfFlowsTo(f.agent.Endpoint)
 		fl.item = !f.item.absent
 		fl.taint = f.item.absent || !f.item.named || !f.item.taints(a.Kind) || f.item.label.FlowsTo(context) || a.Arg("taint") == "yes"
 	}
@@ -281,8 +281,8 @@ func (e *Engine) sinkOf(f *facts) sink {
 // its own, see item.
 func (e *Engine) resultOf(f *facts) label.Label {
 	a := &f.q.Action
-	if ls := e.results.find(a.Kind, a.Target); len(ls) > 0 {
-		return ls[len(ls)-1]
+	if l, ok := e.declared(a); ok && !f.item.kind {
+		return l
 	}
 	switch a.Kind {
 	case action.ModelCall:

@@ -28,7 +28,7 @@ func refersTo(arg string) bool { return arg == "item" || arg == "from" }
 // itemOf joins the labels of what an action refers to. A reference that nobody
 // looked up is unlabelled (R0); what the operator writes has the label that the
 // operator gives it.
-func itemOf(a *action.Action) item {
+func (e *Engine) itemOf(a *action.Action) item {
 	if !slices.Contains(dataKinds, a.Kind) {
 		return item{}
 	}
@@ -44,7 +44,19 @@ func itemOf(a *action.Action) item {
 	if !it.named && a.Kind != action.DataWrite {
 		it.named, it.label = true, label.Unlabelled
 	}
+	if l, ok := e.declared(a); ok && it.named {
+		it.label = it.label.Join(l)
+	}
 	return it
+}
+
+// declared gives what the settings say that a target's result is.
+func (e *Engine) declared(a *action.Action) (label.Label, bool) {
+	ls := e.results.find(a.Kind, a.Target)
+	if len(ls) == 0 {
+		return label.Label{}, false
+	}
+	return ls[len(ls)-1], true
 }
 
 // bring gives the label of what an action brings back about an item: all of it
@@ -76,7 +88,7 @@ func (e *Engine) reaches(f *facts) bool {
 		k = action.DataRead
 	}
 	after := f.item.bring(k, f.base)
-	return f.item.label.ConfFlowsTo(f.agent.Clearance) && after.FlowsTo(f.q.Snapshot.Ceiling) && after.ConfFlowsTo(endpointOf(f.agent))
+	return f.item.label.ConfFlowsTo(f.agent.Clearance) && after.FlowsTo(f.q.Snapshot.Ceiling) && after.ConfFlowsTo(f.agent.Endpoint)
 }
 
 // unlabelled tells a new item of the operator's that says no label (R0).

@@ -203,11 +203,11 @@ func (b *both) begin(rt *rapid.T) {
 	b.names, b.contexts, b.owner = nil, map[string]*flowmodel.Context{}, map[string]string{}
 	b.ids, b.standing, b.nonces = nil, flowmodel.Standings{}, nil
 	agent := func() policy.Agent {
-		return policy.Agent{Profile: "p", Ceiling: high.Draw(rt, "ceiling"), Clearance: high.Draw(rt, "clearance")}
+		return policy.Agent{Profile: "p", Ceiling: high.Draw(rt, "ceiling"), Clearance: high.Draw(rt, "clearance"), Endpoint: label.Unlabelled}
 	}
 	b.agents = map[string]policy.Agent{
 		"ann": agent(), "bob": agent(),
-		"manual": {Profile: "p", Protection: policy.ProtectManual, Ceiling: everything, Clearance: everything},
+		"manual": {Profile: "p", Protection: policy.ProtectManual, Ceiling: everything, Clearance: everything, Endpoint: label.Unlabelled},
 	}
 	b.settings = policy.Settings{
 		Agents: b.agents, AllowedPaths: []string{"/d"},

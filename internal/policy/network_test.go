@@ -45,8 +45,8 @@ func guarded() Settings {
 		},
 	}
 	s.Profiles["asking"] = Profile{Exec: true, View: internalForeign, Unlisted: UnlistedAsk}
-	s.Agents["coder"] = Agent{Profile: "coder", Ceiling: confidentialForeign, Clearance: confidentialForeign}
-	s.Agents["asker"] = Agent{Profile: "asking", Ceiling: internalForeign, Clearance: internalForeign}
+	s.Agents["coder"] = Agent{Profile: "coder", Ceiling: confidentialForeign, Clearance: confidentialForeign, Endpoint: label.Unlabelled}
+	s.Agents["asker"] = Agent{Profile: "asking", Ceiling: internalForeign, Clearance: internalForeign, Endpoint: label.Unlabelled}
 	s.Secrets = map[string]Secret{"model": {Host: "api.model.example", Profiles: []string{"coder"}}}
 	return s
 }

@@ -25,11 +25,11 @@ func nightwatch() Settings {
 			"desk":    {View: internalForeign, Writable: true},
 		},
 		Agents: map[string]Agent{
-			"night":  {Profile: "auditor", Ceiling: internalForeign, Clearance: internalForeign},
-			"manual": {Profile: "auditor", Protection: ProtectManual, Ceiling: internalForeign, Clearance: internalForeign},
-			"auto":   {Profile: "auditor", Protection: ProtectAuto, Ceiling: internalForeign, Clearance: internalForeign},
-			"desk":   {Profile: "desk", Ceiling: internalForeign, Clearance: internalForeign},
-			"low":    {Profile: "auditor", Ceiling: publicForeign, Clearance: publicForeign},
+			"night":  {Profile: "auditor", Ceiling: internalForeign, Clearance: internalForeign, Endpoint: label.Unlabelled},
+			"manual": {Profile: "auditor", Protection: ProtectManual, Ceiling: internalForeign, Clearance: internalForeign, Endpoint: label.Unlabelled},
+			"auto":   {Profile: "auditor", Protection: ProtectAuto, Ceiling: internalForeign, Clearance: internalForeign, Endpoint: label.Unlabelled},
+			"desk":   {Profile: "desk", Ceiling: internalForeign, Clearance: internalForeign, Endpoint: label.Unlabelled},
+			"low":    {Profile: "auditor", Ceiling: publicForeign, Clearance: publicForeign, Endpoint: label.Unlabelled},
 		},
 		Sinks: []Sink{
 			{Kind: action.ModelCall, Target: "builtin/*", Clearance: internalForeign, Origin: "endpoints.builtin.clearance"},

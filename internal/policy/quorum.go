@@ -30,7 +30,7 @@ func (s *Settings) quorums() []generated {
 		when := ""
 		if q.Type != "" {
 			types = append(types, cedarString(q.Type))
-			when = "context.args has type && context.args.type == " + cedarString(q.Type)
+			when = " when { context.args has type && context.args.type == " + cedarString(q.Type) + " }"
 		} else {
 			unnamed = slices.DeleteFunc(unnamed, func(k action.Kind) bool { return slices.Contains(kinds, k) })
 		}
@@ -41,7 +41,7 @@ func (s *Settings) quorums() []generated {
 		case action.AgentInstruct:
 			when := ""
 			if len(types) > 0 {
-				when = "!(context.args has type) || ![" + strings.Join(types, ", ") + "].contains(context.args.type)"
+				when = " unless { context.args has type && [" + strings.Join(types, ", ") + "].contains(context.args.type) }"
 			}
 			out = append(out, asking("instruct.owner", "built in", "an instruction needs the owner's signature", oneOwner, []action.Kind{k}, when)...)
 		case action.DataErase:
@@ -66,9 +66,6 @@ func asking(id, origin, because string, needs []record.Need, kinds []action.Kind
 			asks[i] = fmt.Sprintf("%d:%s", n.Count+more, n.Group)
 			holds[i] = fmt.Sprintf("context.approval.%s >= %d", n.Group, n.Count+more)
 		}
-		if when != "" {
-			when = " when { " + when + " }"
-		}
 		return generated{
 			id: id, origin: origin, because: because, ask: strings.Join(asks, ","),
 			head: scope("forbid", "principal", kinds...) + when + " unless { " + strings.Join(holds, " && ") + " };",
@@ -77,7 +74,7 @@ func asking(id, origin, because string, needs []record.Need, kinds []action.Kind
 	out := []generated{rule(id, because, 0, kinds, when)}
 	if slices.Contains(kinds, action.DataLower) {
 		out = append(out, rule(id+".foreign", "foreign text may be behind this request, so one more of each group must sign it", 1,
-			[]action.Kind{action.DataLower}, "!context.flow.trusted"))
+			[]action.Kind{action.DataLower}, " when { !context.flow.trusted }"))
 	}
 	return out
 }
