@@ -65,8 +65,15 @@ func Open(ctx context.Context, o Options) (*App, error) {
 		exists = true
 	}
 	paths := statePaths(home, env.NAISYSFolder(home), cfg)
+	renamed, err := checkNames(paths.Keys, cfg)
+	if err != nil {
+		return nil, err
+	}
 	a := &App{Paths: paths, Config: cfg, Env: env, exists: exists, envFiles: files}
 	a.Notices = append(append(a.Notices, cfg.Notices...), env.Notices...)
+	if renamed != "" {
+		a.Notices = append(a.Notices, renamed)
+	}
 	a.lazy = newDatabase(paths, cfg, o.Environ, env)
 	a.texts = &lazyScreening{cfg: cfg, env: env}
 	a.unlock = newUnlocker(env.Lookup)

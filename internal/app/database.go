@@ -95,6 +95,9 @@ func (d *database) open(ctx context.Context) (*store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := keepNames(d.paths.Keys, d.cfg); err != nil {
+		return nil, err
+	}
 	pushes, err := newAnchoring(d.cfg.Log.Anchor, d.env)
 	if err != nil {
 		return nil, err

@@ -135,14 +135,15 @@ func (a *App) newKey(r KeyRequest) (record.APIKey, error) {
 		return bad("a key lives from a minute to three years, not %s", r.Expires)
 	}
 	set, configured := a.Config.Agents[r.Agent]
-	ceiling, err := label.Parse(cmp.Or(r.Ceiling, set.Clearance, "public"))
+	ceiling, err := a.Config.Scheme().Parse(cmp.Or(r.Ceiling, set.Clearance, "public"))
 	if err != nil {
 		return bad("--ceiling: %v", err)
 	}
 	if configured {
 		clearance, err := label.Parse(a.Config.Agent(r.Agent).Clearance)
 		if err != nil || !ceiling.ConfFlowsTo(clearance) {
-			return bad("the ceiling %s is above agents.%s.clearance (%s); raise that in sallyport.yaml, or lower the ceiling", ceiling, r.Agent, clearance)
+			return bad("the ceiling %s is above agents.%s.clearance (%s); raise that in sallyport.yaml, or lower the ceiling",
+				a.ShowLabel(ceiling.String()), r.Agent, a.ShowLabel(clearance.String()))
 		}
 	}
 	ceiling.Integrity = label.Foreign // a ceiling bounds secrets; anything may lower trust

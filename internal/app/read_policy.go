@@ -8,7 +8,6 @@ import (
 	"sallyport/internal/action"
 	"sallyport/internal/config"
 	"sallyport/internal/fault"
-	"sallyport/internal/label"
 	"sallyport/internal/policy"
 	"sallyport/internal/record"
 )
@@ -138,7 +137,7 @@ func (a *App) Explain(agentFile string, q PolicyQuestion) (PolicyAnswer, error) 
 	if _, ok := action.RowOf(action.Kind(q.Kind)); !ok {
 		return PolicyAnswer{}, fault.New(op, fault.Usage, "%q is not a capability; `sallyport policy show --json` lists the kinds", q.Kind)
 	}
-	l, err := label.Parse(q.Label)
+	l, err := a.Config.Scheme().Parse(q.Label)
 	if err != nil {
 		return PolicyAnswer{}, fault.New(op, fault.Usage, "--label: %v", err)
 	}

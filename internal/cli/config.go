@@ -165,7 +165,11 @@ func (s configShowCmd) Run(c *call) error {
 		if c.flags.JSON {
 			return c.json(shownConfig{a.Paths, a.Config})
 		}
+		named, err := a.Config.Named()
+		if err != nil {
+			return err
+		}
 		c.printf("// from %s\n", visible(nameOf(a.Config.Path)))
-		return c.json(a.Config)
+		return c.json(named)
 	})
 }

@@ -44,7 +44,7 @@ func (keysListCmd) Run(c *call) error {
 		}
 		t := table{cols: []column{{title: "KEY"}, {title: "STATE"}, {title: "NAME", flex: true}, {title: "AGENT", flex: true}, {title: "ROLES", flex: true}, {title: "CEILING", flex: true}, {title: "EXPIRES"}, {title: "LIMIT", right: true}, {title: "DAY", right: true}}}
 		for _, k := range list {
-			t.add(plain(k.ID), plain(k.State), plain(k.Name), plain(k.Agent), plain(strings.Join(k.Roles, ",")), plain(k.Ceiling), plain(localTime(k.Expires)[:len(time.DateOnly)]), plain(limitText(k.LimitDollars)), plain(limitText(k.DayDollars)))
+			t.add(plain(k.ID), plain(k.State), plain(k.Name), plain(k.Agent), plain(strings.Join(k.Roles, ",")), plain(a.ShowLabel(k.Ceiling)), plain(localTime(k.Expires)[:len(time.DateOnly)]), plain(limitText(k.LimitDollars)), plain(limitText(k.DayDollars)))
 		}
 		t.print(c)
 		return nil

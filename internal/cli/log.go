@@ -72,7 +72,7 @@ func (l logShowCmd) Run(c *call) error {
 		t := table{cols: []column{{title: "ENTRY", right: true}, {title: "TIME"}, {title: "KIND"}, {title: "DECISION"}, {title: "LABEL", flex: true}, {title: "RULES", flex: true}, {title: "HASH"}}}
 		for _, e := range log.Entries {
 			t.add(plain(fmt.Sprint(e.Seq)), plain(localTime(e.Time)), plain(e.Kind), cell{text: visible(e.Decision), color: c.paint.alert},
-				plain(e.Label), plain(strings.Join(e.Rules, " ")), plain(cut(e.Hash, 12)))
+				plain(a.ShowLabel(e.Label)), plain(strings.Join(e.Rules, " ")), plain(cut(e.Hash, 12)))
 		}
 		t.print(c)
 		c.printf("\n%s\n", visibleLines(log.Checkpoint))

@@ -22,10 +22,11 @@ the highest label each may receive. Examples:
 
 // Run lists the models.
 func (m modelsCmd) Run(c *call) error {
-	return c.withAgent(m.AgentFile, func(a *app.App) error { return c.models(a.Models()) })
+	return c.withAgent(m.AgentFile, func(a *app.App) error { return c.models(a) })
 }
 
-func (c *call) models(rows []app.ModelInfo) error {
+func (c *call) models(a *app.App) error {
+	rows := a.Models()
 	if c.flags.JSON {
 		return c.json(map[string]any{"models": rows})
 	}
@@ -41,7 +42,7 @@ func (c *call) models(rows []app.ModelInfo) error {
 		} else if r.KeyEnv != "" {
 			key = cell{text: visible(r.KeyEnv) + " not set", color: c.paint.yellow}
 		}
-		t.add(plain(r.Name), plain(r.Provider), plain(r.Model), plain(in), plain(out), plain(r.Clearance), key)
+		t.add(plain(r.Name), plain(r.Provider), plain(r.Model), plain(in), plain(out), plain(a.ShowLabel(r.Clearance)), key)
 	}
 	t.print(c)
 	return nil

@@ -153,8 +153,10 @@ func (p policyExplainCmd) Run(c *call) error {
 	}
 	q := app.PolicyQuestion{Kind: p.Kind, Target: p.Target, Agent: p.Agent, Args: args, Label: p.Label, Approvals: p.Approvals}
 	var ans app.PolicyAnswer
+	var result string // its label, by the configured names
 	if err := c.withAgent(p.AgentFile, func(a *app.App) (err error) {
 		ans, err = a.Explain(p.AgentFile, q)
+		result = a.ShowLabel(ans.Label)
 		return err
 	}); err != nil {
 		return err
@@ -172,7 +174,7 @@ func (p policyExplainCmd) Run(c *call) error {
 	for _, f := range ans.Advice {
 		c.printf("advice: %s: %s\n", visible(f.Rule), visible(f.Detail))
 	}
-	c.printf("result's label: %s\n", ans.Label)
+	c.printf("result's label: %s\n", result)
 	c.considered(ans.Considered, p.All)
 	return nil
 }

@@ -86,7 +86,7 @@ func (c *call) profile(cfg *config.Config, name string) error {
 	}
 	row("workdir", p.Workdir, "")
 	row("tier", p.RequiredTier, "")
-	row("label", p.ViewLabel, "")
+	row("label", cfg.Shown(p.ViewLabel), "")
 	for _, m := range p.Mounts {
 		row("shows", m.Path, m.Why)
 	}

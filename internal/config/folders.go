@@ -48,7 +48,7 @@ func (c *orgCheck) folderAgents(n *node, f Folder, key string) {
 			continue
 		}
 		if cleared := labelOf(c.Agent(name).Clearance); !labelOf(f.Label).ConfFlowsTo(cleared) {
-			c.add(item, key, fmt.Sprintf("%s is cleared for %s, and the folder is %s", name, c.Scheme().Format(cleared), c.shown(f.Label)),
+			c.add(item, key, fmt.Sprintf("%s is cleared for %s, and the folder is %s", name, c.Scheme().Format(cleared), c.Shown(f.Label)),
 				"raise agents."+name+".clearance, or take it out of the list")
 		}
 	}

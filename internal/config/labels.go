@@ -1,11 +1,14 @@
 package config
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
 	"strings"
 
+	"sallyport/internal/fault"
 	"sallyport/internal/label"
 )
 
@@ -94,5 +97,59 @@ func labelOf(text string) label.Label {
 	return l
 }
 
-// shown gives a checked label as the operator writes it.
-func (c *Config) shown(text string) string { return c.Scheme().Format(labelOf(text)) }
+// Shown gives a label of the configuration, which is kept by its standard
+// names, as people read it; what is no label stays as it is.
+func (c *Config) Shown(text string) string {
+	l, err := label.Parse(text)
+	if err != nil {
+		return text
+	}
+	out := c.Scheme().Format(l)
+	if !strings.Contains(text, "/") {
+		out = strings.TrimSuffix(out, "/foreign") // as it was written
+	}
+	return out
+}
+
+// Named gives a copy for people to read, with every label by its configured
+// names. It loads as the same configuration and is for nothing else: other rooms
+// know the standard names alone.
+func (c *Config) Named() (*Config, error) {
+	b, err := json.Marshal(c)
+	if err != nil {
+		return nil, fault.Wrap("config.named", fault.Internal, err)
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber() // sizes are exact
+	var plain any
+	if err := d.Decode(&plain); err != nil {
+		return nil, fault.Wrap("config.named", fault.Internal, err)
+	}
+	out := &Config{Path: c.Path, Notices: c.Notices}
+	return out, bind(c.named(plain, configSpec()), out)
+}
+
+// named replaces the labels in a value of the form that s describes.
+func (c *Config) named(v any, s *spec) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, sub := range v {
+			next := s.elem
+			if s.kind == sGroup {
+				next = s.field(key)
+			}
+			if next != nil {
+				v[key] = c.named(sub, next)
+			}
+		}
+	case []any:
+		for i := range v {
+			v[i] = c.named(v[i], s.elem)
+		}
+	case string:
+		if s.label {
+			return c.Shown(v)
+		}
+	}
+	return v
+}

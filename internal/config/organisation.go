@@ -223,7 +223,7 @@ func (c *orgCheck) memories() {
 		}
 		if l, cleared := labelOf(set.Memory), labelOf(set.Clearance); !l.ConfFlowsTo(cleared) {
 			c.add(c.root.get("agents").val.get(name).val.get("memory").val, "agents."+name+".memory",
-				fmt.Sprintf("%s is above the agent's clearance (%s), so it could never read its own note", c.shown(set.Memory), c.Scheme().Format(cleared)),
+				fmt.Sprintf("%s is above the agent's clearance (%s), so it could never read its own note", c.Shown(set.Memory), c.Scheme().Format(cleared)),
 				"lower it, or raise the agent's clearance")
 		}
 	}
@@ -262,6 +262,6 @@ func (c *Config) edgeNotices() {
 			continue
 		}
 		c.Notices = append(c.Notices, fmt.Sprintf("%s belongs to the last tier, has a network (profile %s) and may read %s; an edge agent seldom needs more than %s",
-			name, set.Profile, c.shown(set.Clearance), c.Scheme().Level(label.Internal)))
+			name, set.Profile, c.Shown(set.Clearance), c.Scheme().Level(label.Internal)))
 	}
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -43,7 +44,7 @@ func TestOrganisation(t *testing.T) {
 	if got := []string{cfg.Agents["chief"].Clearance, cfg.Folders["hr"].Label, cfg.Agents["reviewer"].Clearance}; !slices.Equal(got, []string{"secret{c0,c1}/foreign", "secret{c0}/foreign", "confidential"}) {
 		t.Errorf("labels = %q", got)
 	}
-	if got := cfg.shown(cfg.Folders["hr"].Label); got != "secret{hr}/foreign" {
+	if got := cfg.Shown(cfg.Folders["hr"].Label); got != "secret{hr}/foreign" {
 		t.Errorf("shown = %s", got)
 	}
 	o := cfg.Organisation
@@ -185,5 +186,33 @@ func TestEdgeNotice(t *testing.T) {
 		if err != nil || len(cfg.Notices) != want {
 			t.Errorf("%s: %q, %v", clear, cfg.Notices, err)
 		}
+	}
+}
+
+// TestNamedConfig: what people are shown has the configured names, and loads
+// as the same configuration.
+func TestNamedConfig(t *testing.T) {
+	cfg, err := Parse("sallyport.yaml", []byte(house))
+	if err != nil {
+		t.Fatal(err)
+	}
+	named, err := cfg.Named()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := []string{named.Agents["chief"].Clearance, named.Agents["reviewer"].Clearance, named.Folders["hr"].Label}; !slices.Equal(got, []string{"secret{hr,finance}/foreign", "confidential", "secret{hr}/foreign"}) {
+		t.Errorf("named = %q", got)
+	}
+	b, err := json.Marshal(named)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := Parse("sallyport.json", b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Path = cfg.Path
+	if diff := cmp.Diff(cfg, again, cmp.AllowUnexported(Config{})); diff != "" {
+		t.Error(diff)
 	}
 }

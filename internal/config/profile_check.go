@@ -121,7 +121,7 @@ func (c *Config) networkProblems(add func(key, format string, args ...any)) {
 		}
 		tell := func(key string, i int, r NetRule) {
 			add(fmt.Sprintf("%s.allow[%d].clearance", key, i), "lets %s receive %s, more than the view of profile %s (%s); lower it, or raise profiles.%s.view_label knowingly",
-				r.Host, c.shown(r.Clearance), name, c.shown(p.ViewLabel), name)
+				r.Host, c.Shown(r.Clearance), name, c.Shown(p.ViewLabel), name)
 		}
 		for i, r := range p.Network.Allow {
 			inherited := base.ViewLabel == p.ViewLabel && slices.ContainsFunc(base.Network.Allow, func(b NetRule) bool { return reflect.DeepEqual(b, r) })
