@@ -90,7 +90,7 @@ func keepNames(dir string, cfg *config.Config) error {
 	if err != nil {
 		return fault.Wrap("app.labels", fault.Internal, err)
 	}
-	return fault.Wrap("app.labels", fault.Unavailable, replaceFile(filepath.Join(dir, labelsFile), append(b, '\n')))
+	return replaceFile(filepath.Join(dir, labelsFile), append(b, '\n'))
 }
 
 // longer gives the newer names, and those of older ones that go beyond them.
@@ -99,24 +99,6 @@ func longer(now, old []string) []string {
 		return now
 	}
 	return slices.Concat(now, old[len(now):])
-}
-
-// replaceFile writes a file of mode 0600 so that it is the old one or the new
-// one whenever somebody looks, and after a crash.
-func replaceFile(path string, data []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = tmp.Write(data)
-	err = errors.Join(err, tmp.Sync(), tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(tmp.Name()))
-	}
-	return nil
 }
 
 func readNames(dir string) (rememberedNames, error) {

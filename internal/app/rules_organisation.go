@@ -23,12 +23,16 @@ type parseLabel func(what, text string) label.Label
 func (a *App) organise(s *policy.Settings, parse parseLabel) error {
 	cfg := a.Config
 	s.Scheme = cfg.Scheme()
+	if len(cfg.Organisation.Tiers) > 0 {
+		s.Instructable = cfg.Organisation.Tiers[0].Agents
+	}
 	s.Sinks = slices.Concat(s.Sinks, channelSinks(cfg.Organisation, parse), clearanceSinks(cfg.Clearances, parse))
 	for _, name := range slices.Sorted(maps.Keys(cfg.Folders)) {
 		f := cfg.Folders[name]
-		s.Results = append(s.Results, policy.Result{Kind: action.DataRead, Target: "folder/" + name, Label: parse("folders."+name+".label", f.Label)})
-		if len(f.Agents) > 0 {
-			s.Extra = append(s.Extra, folderRule(name, f.Agents))
+		target, l := "folder/"+name, parse("folders."+name+".label", f.Label)
+		s.Results = append(s.Results, policy.Result{Kind: action.DataRead, Target: target, Label: l})
+		if len(f.Agents) > 0 { // for all others it is as if it did not exist
+			s.Sinks = append(s.Sinks, policy.Sink{Kind: action.DataRead, Target: target, Clearance: l, Agents: f.Agents, Origin: "folders." + name + ".agents"})
 		}
 	}
 	for i, ag := range cfg.Organisation.Agencies {
@@ -107,20 +111,6 @@ func clearanceSinks(c config.Clearances, parse parseLabel) []policy.Sink {
 		}
 	}
 	return out
-}
-
-// folderRule keeps a folder to the agents that it names, beside what its label
-// asks of them.
-func folderRule(name string, agents []string) policy.Source {
-	quoted := []string{`""`} // the operator, outside any agent
-	for _, a := range agents {
-		quoted = append(quoted, strconv.Quote(a))
-	}
-	id := "folders." + name + ".agents"
-	return policy.Source{Name: id + " (sallyport.yaml)", Text: fmt.Sprintf(
-		`@id(%q) @because("the folder is for the agents that %s names; add the agent there to permit it")`+"\n"+
-			`forbid (principal, action == Action::"data.read", resource) when { context.target == %q } unless { [%s].contains(context.agent.name) };`,
-		id, id, "folder/"+name, strings.Join(quoted, ", "))}
 }
 
 func quorumOf(ag config.Agency, origin string) (policy.Quorum, error) {
