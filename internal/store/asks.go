@@ -43,7 +43,7 @@ func (s *Store) PutAsk(ctx context.Context, a record.AskRow) (string, error) {
 		}
 		return t.note(record.Event{Type: "approval.ask", Agent: a.Agent, Session: a.Session, Level: "warning", Data: map[string]any{
 			"ask": id, "kind": string(a.Kind), "target": a.Target, "because": a.Because, "expires": a.Expires.UTC().Format(time.RFC3339),
-		}})
+		}}, "ask", "kind", "expires")
 	})
 	if err != nil {
 		return "", s.explain(name, err)
@@ -130,7 +130,7 @@ func (s *Store) CloseAsk(ctx context.Context, id, state string) error {
 		if _, err := t.exec(`UPDATE asks SET state=? WHERE id=?`, state, id); err != nil {
 			return err
 		}
-		return t.note(record.Event{Type: "approval.close", Agent: agent, Session: session, Data: map[string]any{"ask": id, "state": state}})
+		return t.note(record.Event{Type: "approval.close", Agent: agent, Session: session, Data: map[string]any{"ask": id, "state": state}}, "ask", "state")
 	})
 	return s.explain(name, err)
 }
@@ -147,10 +147,10 @@ func (s *Store) PutStatement(ctx context.Context, d action.Digest, envelope []by
 			d.String(), kind, max(t.tree.clock, s.opt.Now().UnixMicro()), envelope); err != nil {
 			return err
 		}
-		_, err := t.append(entry{kind: "event", digest: &d, row: s.rowOf(record.Event{
+		_, err := t.event(s.rowOf(record.Event{
 			Type: "approval." + kind, Channel: "OPERATOR",
 			Data: map[string]any{"envelope": string(envelope)},
-		})})
+		}), &d)
 		return err
 	})
 	return s.explain(name, err)

@@ -287,54 +287,79 @@ func with(data []byte, fields map[string]any) ([]byte, error) {
 	return append(out, more[1:]...), nil
 }
 
-// intentData is the data of an intent's event, without the intent's id.
-func (s *Store) intentData(in record.Intent) []byte {
-	a, d := in.Action, in.Decision
+// intentData is the data of an intent's event, without the intent's id. v says
+// which texts may be in it; ours says that the decision's sentence is the
+// store's own.
+func (s *Store) intentData(in record.Intent, v *view, target string, ours bool) []byte {
+	a, d := v.arguments(in.Action), in.Decision
+	if !ours {
+		d.Because = v.text(d.Because)
+	}
+	d.Advice = v.findings(d.Advice)
 	t := &trimmer{mask: s.opt.Mask}
 	data := map[string]any{
-		"alert": alertOf("none", d.Advice), "kind": string(a.Kind), "target": t.text("target", a.Target),
+		"alert": alertOf("none", d.Advice), "kind": string(a.Kind), "target": t.text("target", target),
 		"principal": t.text("principal", a.Principal.String()), "decision": d.Verdict.String(),
-		"labels": map[string]any{"args": in.Args.String(), "result": d.ResultLabel.String()},
+		"labels":        map[string]any{"args": in.Args.String(), "result": d.ResultLabel.String()},
+		"context_label": in.Context.String(), "args_label": in.Args.String(),
 	}
 	if args := t.args(a); len(args) > 0 {
 		data["args"] = args
 	}
-	if a.Context != "" {
-		data["context"] = t.text("context", a.Context)
+	for name, text := range map[string]string{
+		"context": a.Context, "because": d.Because, "key": in.Reserve.Key, "grant": in.Grant, "policy": in.PolicySet,
+	} {
+		if text != "" {
+			data[name] = t.text(name, text)
+		}
 	}
 	if len(d.Rules) > 0 {
 		data["rules"] = t.value("rules", d.Rules, 0)
 	}
-	if d.Because != "" {
-		data["because"] = t.text("because", d.Because)
-	}
 	if len(d.Advice) > 0 {
 		data["advice"] = t.value("advice", d.Advice, 0)
 	}
-	if len(d.Obligations) > 0 {
-		data["obligations"] = t.value("obligations", d.Obligations, 0)
+	if owed := v.obligations(d.Obligations); len(owed) > 0 {
+		data["obligations"] = t.value("obligations", owed, 0)
 	}
 	if in.Reserve.Micros > 0 {
 		data["reserved_micros"] = int64(in.Reserve.Micros)
 	}
-	if in.Reserve.Key != "" {
-		data["key"] = t.text("key", in.Reserve.Key)
+	if in.Bits > 0 {
+		data["bits"] = in.Bits
 	}
-	if in.Grant != "" {
-		data["grant"] = in.Grant
+	if d := v.digest(in); d != nil {
+		data["digest"] = d.String()
 	}
-	if in.PolicySet != "" {
-		data["policy_set"] = in.PolicySet
+	evidence(data, in, t)
+	if target != "" {
+		genAI(data, a.Kind, target)
 	}
-	approvedBy := make([]any, 0, len(in.Approvals))
-	for _, p := range in.Approvals {
-		approvedBy = append(approvedBy, t.text("approved_by", p.Person))
-	}
-	if len(approvedBy) > 0 {
-		data["approved_by"] = approvedBy
-	}
-	genAI(data, a.Kind, a.Target)
+	v.mark(data)
 	return encode(data, t, "args", "advice")
+}
+
+// evidence adds who approved what, by which a decision can be explained and its
+// signatures be found.
+func evidence(data map[string]any, in record.Intent, t *trimmer) {
+	if len(in.Decision.Needs) > 0 {
+		needs := make([]any, len(in.Decision.Needs))
+		for i, n := range in.Decision.Needs {
+			needs[i] = map[string]any{"count": n.Count, "group": t.text("needs", n.Group)}
+		}
+		data["needs"] = needs
+	}
+	if len(in.Approvals) == 0 {
+		return
+	}
+	approvals := make([]any, len(in.Approvals))
+	for i, p := range in.Approvals {
+		approvals[i] = map[string]any{
+			"person": t.text("approvals", p.Person), "key": t.text("approvals", p.KeyID), "nonce": t.text("approvals", p.Nonce),
+			"groups": t.value("approvals", p.Groups, 0),
+		}
+	}
+	data["approvals"] = approvals
 }
 
 func genAI(data map[string]any, kind action.Kind, target string) {
@@ -347,8 +372,12 @@ func genAI(data map[string]any, kind action.Kind, target string) {
 // outcomeData is the data of an outcome's event, without what the intent knows.
 func (s *Store) outcomeData(out record.Outcome) []byte {
 	t := &trimmer{mask: s.opt.Mask}
+	alert, _ := out.Result.Data["alert"].(string)
+	v := &view{}
+	if !s.Clears(out.Result.Label) {
+		out, v = s.withhold(out)
+	}
 	r := out.Result
-	alert, _ := r.Data["alert"].(string)
 	data := map[string]any{
 		"alert": alertOf(alert, r.Findings), "status": string(out.Status),
 		"cost_micros": int64(max(r.Cost, 0)), "seconds": out.Elapsed.Seconds(), "label": r.Label.String(),
@@ -365,5 +394,6 @@ func (s *Store) outcomeData(out record.Outcome) []byte {
 	if len(r.Data) > 0 {
 		data["result"] = t.value("result", r.Data, 0)
 	}
+	v.mark(data)
 	return encode(data, t, "result", "findings")
 }

@@ -25,7 +25,7 @@ func FuzzEventData(f *testing.F) {
 		out := record.Outcome{Err: value, Result: record.Result{Output: value, Findings: in.Decision.Advice, Data: map[string]any{key: number, "alert": alert}}}
 		s := &Store{}
 		event := s.rowOf(record.Event{Type: kind, Agent: key, Alert: alert, Data: map[string]any{key: value, "n": number}})
-		for _, b := range [][]byte{s.intentData(in), s.outcomeData(out), event.data} {
+		for _, b := range [][]byte{s.wordsOf(in, false).data, s.outcomeData(out), event.data} {
 			more, err := with(b, map[string]any{"intent": 1, "target": valid(target)})
 			if err != nil {
 				t.Fatal(err)

@@ -115,9 +115,10 @@ func (s *Store) PutGrant(ctx context.Context, g record.Grant, by string) (string
 	return g.ID, nil
 }
 
-// note appends an event within a transaction.
-func (t *tx) note(e record.Event) error {
-	_, err := t.append(entry{kind: "event", row: t.s.rowOf(e)})
+// note appends an event within a transaction; the named data are ours, see
+// rowKept.
+func (t *tx) note(e record.Event, kept ...string) error {
+	_, err := t.event(t.s.rowKept(e, kept...), nil)
 	return err
 }
 

@@ -128,7 +128,7 @@ const deniedCounter = "!denied"
 func (s *Store) Intend(ctx context.Context, in record.Intent) (record.Receipt, error) {
 	const name = "store.intend"
 	var out record.Receipt
-	w := s.wordsOf(in)
+	w := s.wordsOf(in, false)
 	err := s.do(ctx, name, func(t *tx) error {
 		var err error
 		if in.Decision.Verdict != record.Allow {
@@ -160,10 +160,16 @@ func (s *Store) explain(name string, err error) error {
 type words struct {
 	data   []byte // of the event
 	target string
+	digest *action.Digest // nil if it could tell what is withheld
 }
 
-func (s *Store) wordsOf(in record.Intent) words {
-	return words{s.intentData(in), clip(s.text("target", in.Action.Target), maxTarget)}
+// wordsOf makes them; ours says that the decision's sentence is the store's.
+func (s *Store) wordsOf(in record.Intent, ours bool) words {
+	v := s.viewOf(in)
+	target := v.target(in)
+	return words{
+		data: s.intentData(in, v, target, ours), digest: v.digest(in), target: clip(s.text("target", target), maxTarget),
+	}
 }
 
 func (t *tx) denied(in record.Intent, w words) (record.Receipt, error) {
@@ -215,6 +221,7 @@ func (t *tx) intend(in record.Intent, w words) (record.Receipt, error) {
 		if _, err := t.exec(`UPDATE contexts SET label=?, rev=rev+1 WHERE id=?`, joined.String(), a.Context); err != nil {
 			return record.Receipt{}, err
 		}
+		clear(t.s.sessions)
 	}
 	if err := t.count(a.Session, string(a.Kind)); err != nil {
 		return record.Receipt{}, err
@@ -246,7 +253,7 @@ func (t *tx) insert(in record.Intent, w words, kind, typ, level, status string, 
 	}
 	leaf, err := t.append(entry{
 		kind: kind, decision: in.Decision.Verdict.String(), label: in.Decision.ResultLabel.String(),
-		rules: in.Decision.Rules, digest: &in.Digest,
+		rules: in.Decision.Rules, digest: w.digest,
 		row: eventRow{typ: typ, agent: valid(a.Agent), session: valid(a.Session), channel: Channel(a.Kind, a.Agent), level: level, data: data},
 	})
 	return record.Receipt{ID: id, Leaf: leaf, Time: time.UnixMicro(t.tree.clock).UTC()}, err
@@ -259,7 +266,7 @@ func (t *tx) refuse(in record.Intent, kind fault.Kind, rule, format string, args
 	in.Decision.Rules = append([]string{rule}, in.Decision.Rules...)
 	in.Decision.Because = f.Public
 	return &refusal{cause: f, record: func(t *tx) error {
-		_, err := t.denied(in, t.s.wordsOf(in))
+		_, err := t.denied(in, t.s.wordsOf(in, true))
 		return err
 	}}
 }
@@ -297,6 +304,7 @@ func (t *tx) fork(in record.Intent) error {
 	if f.Context == "" || in.Action.Kind != action.AgentSpawn {
 		return fault.New("store.intend", fault.Internal, "only agent.spawn makes a context, and it names it")
 	}
+	clear(t.s.sessions)
 	res, err := t.exec(`INSERT OR IGNORE INTO contexts VALUES (?,?,?,?,?,1,?)`,
 		f.Context, in.Action.Target, in.Action.Session, f.Label.String(), f.Ceiling.String(), f.Bits)
 	if err != nil {

@@ -104,6 +104,12 @@ type InFlight struct {
 	Reserved record.Micros // what is now counted as spent
 }
 
+// What is said of an intent whose process died.
+const (
+	lost     = "its process ended before it was settled; whether it took effect is not known"
+	lostPaid = lost + ", so what it had reserved is counted as spent"
+)
+
 // Recover settles the intents of dead processes as record.Unknown and tells
 // which they were. Nobody knows whether such a call was billed, so what it had
 // reserved is counted as spent. Intents of living processes are left alone.
@@ -125,12 +131,12 @@ func (s *Store) Recover(ctx context.Context) ([]InFlight, error) {
 				l = p
 			}
 			o := record.Outcome{
-				Intent: i.id, Status: record.Unknown, Err: "its process ended before it was settled; whether it took effect is not known",
+				Intent: i.id, Status: record.Unknown, Err: lost,
 				Result:  record.Result{Label: l, Cost: i.reserved},
 				Elapsed: 0,
 			}
 			if i.reserved > 0 {
-				o.Err += ", so what it had reserved is counted as spent"
+				o.Err = lostPaid
 			}
 			if err := t.settle(o, s.outcomeData(o)); err != nil {
 				return err
@@ -192,7 +198,7 @@ func (s *Store) Append(ctx context.Context, e record.Event) (int64, error) {
 	row := s.rowOf(e)
 	err := s.do(ctx, name, func(t *tx) error {
 		var err error
-		leaf, err = t.append(entry{kind: "event", row: row})
+		leaf, err = t.event(row, nil)
 		return err
 	})
 	if err != nil {
@@ -209,7 +215,14 @@ func (s *Store) rowOf(e record.Event) eventRow {
 		data = map[string]any{}
 	}
 	data["alert"] = e.Alert
-	r := eventRow{typ: valid(e.Type), agent: valid(e.Agent), session: valid(e.Session), channel: valid(e.Channel), level: valid(e.Level), data: encode(data, t)}
+	alert := validAlert(e.Alert)
+	r := eventRow{typ: valid(e.Type), agent: valid(e.Agent), session: valid(e.Session), channel: valid(e.Channel), level: valid(e.Level), alert: alert, label: label.Bottom}
+	if text, ok := e.Data["label"].(string); ok { // a caller may know better than its session
+		if l, err := label.Parse(text); err == nil {
+			r.label = l
+		}
+	}
+	r.data = encode(data, t)
 	if r.channel == "" {
 		r.channel = "SYSTEM"
 	}

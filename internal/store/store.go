@@ -19,6 +19,7 @@ import (
 	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
 
 	"sallyport/internal/fault"
+	"sallyport/internal/label"
 )
 
 //go:embed migrations/*.sql
@@ -65,6 +66,11 @@ type Options struct {
 	// safe for concurrent use. Asks, statements and grants are stored as they are:
 	// people sign them, and rules match them, to the letter.
 	Mask func(v any) any
+	// Clear is the label up to which the texts of events are stored as they are;
+	// only its confidentiality counts. Of an event with a label that does not flow
+	// to it (see the package documentation) what is said is not stored. The zero
+	// value is internal without compartments.
+	Clear label.Label
 	// OnCheckpoint is called after each commit with the newest checkpoint, from
 	// the writer: it must return at once.
 	OnCheckpoint func(size int64, note []byte)
@@ -82,6 +88,8 @@ type Store struct {
 	raw   writerConn        // conn without database/sql; owned by the writer
 	tree  treeState         // cached head; owned by the writer
 	alias map[string]string // cached pseudonyms; owned by the writer
+	// sessions caches the labels of sessions, see sessionLabel; owned by the writer.
+	sessions map[string]label.Label
 
 	ops     chan *op
 	quit    chan struct{}
@@ -111,8 +119,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	s := &Store{
 		opt: o, owner: owner, path: filepath.Join(o.Dir, "state.db"),
-		alias: map[string]string{},
-		ops:   make(chan *op, maxBatch), quit: make(chan struct{}), done: make(chan struct{}), failed: make(chan struct{}),
+		alias: map[string]string{}, sessions: map[string]label.Label{},
+		ops: make(chan *op, maxBatch), quit: make(chan struct{}), done: make(chan struct{}), failed: make(chan struct{}),
 	}
 	if err := s.open(ctx); err != nil {
 		err = errors.Join(err, s.release())

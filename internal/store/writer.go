@@ -12,6 +12,7 @@ import (
 
 	"sallyport/internal/action"
 	"sallyport/internal/fault"
+	"sallyport/internal/label"
 )
 
 // maxBatch bounds how many writes share a commit, and with it how long another
@@ -186,6 +187,7 @@ func (s *Store) transact(b *batch) (note []byte, size int64, err error) {
 	})
 	if err != nil {
 		s.tree = treeState{}
+		clear(s.sessions)
 		return nil, 0, s.fail(err)
 	}
 	s.tree = t.tree
@@ -267,6 +269,7 @@ func (t *tx) try(fn func(*tx) error) error {
 	if err != nil {
 		t.tree = before
 		t.pending = t.pending[:t.own]
+		clear(t.s.sessions)
 	}
 	if !t.saved {
 		return err
@@ -295,6 +298,7 @@ func (t *tx) begin() error {
 	if c := t.s.tree; c.peaks != nil && c.size == st.size && c.root == st.root {
 		st.peaks, st.event = c.peaks, c.event
 	} else {
+		clear(t.s.sessions) // another process may have raised a label
 		var err error
 		if st.peaks, err = readPeaks(t.s.opt.Tree, st.size, t.conn.row); err != nil {
 			return err
@@ -382,6 +386,11 @@ type entry struct {
 type eventRow struct {
 	typ, agent, session, channel, level string
 	data                                []byte // JSON
+
+	// Of an event that is no action's:
+	alert string
+	label label.Label    // of its data, if that is known; joined to the session's
+	kept  map[string]any // what stays of the data if they are withheld
 }
 
 // append makes the event, its entry in the log and what opens the entry's

@@ -91,5 +91,6 @@ CREATE TABLE trust_pin (
 -- Bits that a context may still extract from foreign data. Contexts of before
 -- have none.
 ALTER TABLE contexts ADD COLUMN bits INTEGER NOT NULL DEFAULT 0 CHECK (bits >= 0);
+CREATE INDEX contexts_session ON contexts (session);
 
 PRAGMA user_version = 4;
