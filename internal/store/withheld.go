@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"maps"
 	"strings"
 
 	"sallyport/internal/action"
@@ -233,9 +234,7 @@ func (t *tx) event(r eventRow, digest *action.Digest) (leaf int64, err error) {
 	}
 	if l = l.Join(r.label); !t.s.Clears(l) {
 		data := map[string]any{"alert": r.alert, "withheld": l.String(), "bytes": len(r.data)}
-		for name, value := range r.kept {
-			data[name] = value
-		}
+		maps.Copy(data, r.kept)
 		r.data = encode(data, &trimmer{mask: t.s.opt.Mask})
 	}
 	return t.append(entry{kind: "event", row: r, digest: digest})
