@@ -40,7 +40,7 @@ type TrustChange struct {
 // ChangeTrust proposes the next version of the trust file with a change made to
 // it, signs it with the person's key and applies it when that is enough. A
 // proposal that waits already is changed further, and its signatures are void.
-func (a *App) ChangeTrust(ctx context.Context, change func(*approval.Trust) error, by Signing) (TrustChange, error) {
+func (a *App) ChangeTrust(ctx context.Context, change TrustEdit, by Signing) (TrustChange, error) {
 	src, old, digest, err := a.trustBase(ctx)
 	if err != nil {
 		return TrustChange{}, err
@@ -259,12 +259,15 @@ func (a *App) settleTrust(ctx context.Context, src *trustSource, old *approval.R
 
 // signersOf names the owners who signed, of the old version or the new.
 func signersOf(s *approval.SignedTrust, old *approval.Roster) []string {
-	next, err := approval.NewRoster(s.Trust)
 	out := []string{}
-	for _, k := range s.Signers() {
-		p, ok := old.Holder(k)
-		if !ok && err == nil {
-			p, ok = next.Holder(k)
+	next, err := approval.NewRoster(s.Trust)
+	if err != nil {
+		return out // it was read, so it is one
+	}
+	for _, sig := range s.Signatures() {
+		p, ok := next.Holder(sig.PublicKey)
+		if !ok {
+			p, ok = old.Holder(sig.PublicKey)
 		}
 		if ok && !slices.Contains(out, p.Name) {
 			out = append(out, p.Name)

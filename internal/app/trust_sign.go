@@ -102,22 +102,25 @@ func readKey(path string) (b []byte, open bool, err error) {
 	return b, info.Mode().Perm()&0o077 != 0, fault.Wrap("app.sign", fault.Unavailable, err)
 }
 
-// PublicKeys reads the keys of an authorized_keys file, such as id_ed25519.pub.
-func PublicKeys(path string) ([]ssh.PublicKey, error) {
-	b, _, err := readKey(path)
-	if err != nil {
-		return nil, err
-	}
+// publicKeys reads the keys of authorized_keys files, such as id_ed25519.pub.
+func publicKeys(files ...string) ([]ssh.PublicKey, error) {
 	var out []ssh.PublicKey
-	for rest := b; len(bytes.TrimSpace(rest)) > 0; {
-		k, _, _, more, err := ssh.ParseAuthorizedKey(rest)
+	for _, path := range files {
+		rest, _, err := readKey(path)
 		if err != nil {
-			break
+			return nil, err
 		}
-		out, rest = append(out, k), more
-	}
-	if len(out) == 0 {
-		return nil, fault.New("app.sign", fault.Usage, "%s holds no public SSH key; name the .pub file", path)
+		n := len(out)
+		for len(bytes.TrimSpace(rest)) > 0 {
+			k, _, _, more, err := ssh.ParseAuthorizedKey(rest)
+			if err != nil {
+				break
+			}
+			out, rest = append(out, k), more
+		}
+		if len(out) == n {
+			return nil, fault.New("app.sign", fault.Usage, "%s holds no public SSH key; name the .pub file", path)
+		}
 	}
 	return out, nil
 }
@@ -129,7 +132,7 @@ func (a *App) signerFromAgent(ctx context.Context, choose func([]*agent.Key) (ss
 	if path == "" {
 		return nil, nil, fault.New(op, fault.Unavailable, "ssh-agent does not run: SSH_AUTH_SOCK is not set; start it and add the key with ssh-add")
 	}
-	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path) //nolint:forbidigo // a person's own ssh-agent, on this machine
 	if err != nil {
 		return nil, nil, &fault.Error{Op: op, Kind: fault.Unavailable, Public: "ssh-agent does not answer at SSH_AUTH_SOCK", Err: err}
 	}

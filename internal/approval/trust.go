@@ -135,7 +135,7 @@ func NewRoster(t Trust) (*Roster, error) {
 	}
 	for g, n := range r.trust.Thresholds {
 		if have := r.trust.members(g); !groupForm.MatchString(g) || n < 1 || n > have {
-			return nil, wrong("group %s needs %d signatures and has %d people: nobody could sign for it", g, n, have)
+			return nil, wrong("group %s needs %d to sign and holds %d: nobody could sign for it", g, n, have)
 		}
 	}
 	return r, nil

@@ -146,9 +146,7 @@ func parsePerson(v any) (Person, error) {
 	m, _ := v.(map[string]any)
 	var p Person
 	p.Name, _ = m["name"].(string)
-	for _, g := range texts(m["groups"]) {
-		p.Groups = append(p.Groups, g)
-	}
+	p.Groups = texts(m["groups"])
 	for _, line := range texts(m["keys"]) {
 		k, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line))
 		if err != nil {
@@ -215,14 +213,8 @@ func (s *SignedTrust) Digest() string {
 // Envelope gives the file.
 func (s *SignedTrust) Envelope() ([]byte, error) { return wrap(s.Payload, s.sigs...) }
 
-// Signers gives the keys that signed.
-func (s *SignedTrust) Signers() []ssh.PublicKey {
-	out := make([]ssh.PublicKey, len(s.sigs))
-	for i, sig := range s.sigs {
-		out[i] = sig.PublicKey
-	}
-	return out
-}
+// Signatures gives the signatures, in the order of their keys.
+func (s *SignedTrust) Signatures() []*sshsig.Signature { return slices.Clone(s.sigs) }
 
 // Sign adds a signature with a key that an owner of either version holds.
 func (s *SignedTrust) Sign(signer ssh.Signer, old *Roster) error {

@@ -61,6 +61,7 @@ type answerFlags struct {
 	Yes       bool   `short:"y" help:"Do not ask again; needed where there is no terminal."`
 	Export    string `placeholder:"FILE" help:"Write the bytes to sign with another tool, and sign nothing."`
 	Signature string `placeholder:"FILE" help:"Store a signature that ssh-keygen -Y sign -n approve@sallyport made."`
+	Evidence  string `placeholder:"DIR" help:"Write what verifies the answers without Sallyport into a new directory, and sign nothing."`
 	signFlags
 }
 
@@ -74,9 +75,10 @@ type denyCmd struct {
 	answerFlags
 }
 
-const answerHelp = `Shows the whole question first: exactly what is shown is what is signed, with the
-owner's key, good for this one action, once, until it expires. Examples:
+const answerHelp = `Shows the whole question first: exactly what is shown is what is signed, with your
+key, good for this one action, once, until it expires. Examples:
   sallyport %[1]s k3x9ab
+  sallyport %[1]s k3x9ab --agent                the key is in ssh-agent
   sallyport %[1]s k3x9ab --export ask.bin      then, where the key is:
   ssh-keygen -Y sign -n approve@sallyport -f keys/owner ask.bin
   sallyport %[1]s k3x9ab --signature ask.bin.sig`
@@ -95,6 +97,9 @@ func (p denyCmd) Run(c *call) error { return p.answer(c, false) }
 
 func (p answerFlags) answer(c *call, yes bool) error {
 	return c.with(func(a *app.App) error {
+		if p.Evidence != "" {
+			return c.wrote(a.WriteEvidence(c.ctx, p.ID, p.Evidence))
+		}
 		ask, err := a.AskText(c.ctx, p.ID)
 		if err != nil {
 			return err

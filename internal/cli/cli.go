@@ -50,6 +50,9 @@ type commands struct {
 	Grant     grantCmd     `cmd:"" group:"steer" help:"Give a standing permission."`
 	Revoke    revokeCmd    `cmd:"" group:"steer" help:"End a standing permission."`
 
+	Instruct instructCmd `cmd:"" group:"steer" help:"Sign an order to an agent."`
+	Trust    trustCmd    `cmd:"" group:"steer" help:"Say whose signatures count: people, keys, groups."`
+
 	Keys    keysCmd    `cmd:"" group:"steer" help:"Make, list and end API keys of clients."`
 	Changes changesCmd `cmd:"" group:"steer" help:"Review, commit or discard what guarded programs wrote."`
 
