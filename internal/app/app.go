@@ -76,7 +76,7 @@ func Open(ctx context.Context, o Options) (*App, error) {
 	}
 	a.lazy = newDatabase(paths, cfg, o.Environ, env)
 	a.texts = &lazyScreening{cfg: cfg, env: env}
-	a.unlock = newUnlocker(env.Lookup)
+	a.unlock = newUnlocker(passphraseVar, env.Lookup)
 	return a, nil
 }
 

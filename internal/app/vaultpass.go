@@ -20,12 +20,16 @@ import (
 // never the passphrase: an environment is read by every process of the user.
 const passphraseVar = "SALLYPORT_VAULT_PASSPHRASE_FD"
 
+// backupPassVar does the same for the passphrase of a backup.
+const backupPassVar = "SALLYPORT_BACKUP_PASSPHRASE_FD"
+
 // maxPassphrase bounds what is read as a passphrase, in bytes.
 const maxPassphrase = 1 << 10
 
-// unlocker asks for the passphrase: at the descriptor that passphraseVar names,
-// else at the terminal.
+// unlocker asks for a passphrase: at the descriptor that a variable names, else
+// at the terminal.
 type unlocker struct {
+	from string // the variable
 	mu   sync.Mutex
 	fd   int // -1 for none
 	err  error
@@ -34,31 +38,26 @@ type unlocker struct {
 
 // newUnlocker looks for the descriptor and keeps it from the programs that this
 // process starts.
-func newUnlocker(lookup func(string) (string, bool)) *unlocker {
-	text, ok := lookup(passphraseVar)
+func newUnlocker(from string, lookup func(string) (string, bool)) *unlocker {
+	u := &unlocker{from: from, fd: -1}
+	text, ok := lookup(from)
 	if !ok || text == "" {
-		return &unlocker{fd: -1}
+		return u
 	}
 	fd, err := strconv.Atoi(text)
-	if err != nil || fd < 3 || fd > 1<<20 {
-		return &unlocker{fd: -1, err: errDescriptor(text, err)}
-	}
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return &unlocker{fd: -1, err: errDescriptor(text, err)}
+	if err == nil && fd >= 3 && fd <= 1<<20 {
+		err = unix.Fstat(fd, &st)
 	}
 	switch st.Mode & unix.S_IFMT { // anything else is a descriptor of ours that happens to have the number
 	case unix.S_IFIFO, unix.S_IFREG, unix.S_IFCHR, unix.S_IFSOCK:
+		unix.CloseOnExec(fd)
+		u.fd = fd
 	default:
-		return &unlocker{fd: -1, err: errDescriptor(text, nil)}
+		u.err = &fault.Error{Op: "app.passphrase", Kind: fault.Usage, Err: err, Public: fmt.Sprintf(
+			"%s is %q, which is no open file descriptor of 3 or more to read the passphrase from; pass one, as in %s=3 3<FILE", from, text, from)}
 	}
-	unix.CloseOnExec(fd)
-	return &unlocker{fd: fd}
-}
-
-func errDescriptor(text string, err error) error {
-	return &fault.Error{Op: "app.passphrase", Kind: fault.Usage, Err: err, Public: fmt.Sprintf(
-		"%s is %q, which is no open file descriptor of 3 or more to read the passphrase from; pass one, as in %s=3 3<FILE", passphraseVar, text, passphraseVar)}
+	return u
 }
 
 // passphrase gives the passphrase; the caller wipes it. At the terminal a new
@@ -79,7 +78,7 @@ func (u *unlocker) passphrase(ctx context.Context, prompt string, fresh bool) ([
 	if err != nil {
 		return nil, &fault.Error{
 			Op: "app.passphrase", Kind: fault.Unavailable, Err: err,
-			Public: "the vault needs its passphrase and there is no terminal to ask at; give it on a file descriptor named by " + passphraseVar,
+			Public: "a passphrase is needed and there is no terminal to ask at; give it on a file descriptor named by " + u.from,
 		}
 	}
 	defer tty.Close() //nolint:errcheck // nothing depends on it

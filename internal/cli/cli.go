@@ -56,7 +56,9 @@ type commands struct {
 	Keys    keysCmd    `cmd:"" group:"steer" help:"Make, list and end API keys of clients."`
 	Changes changesCmd `cmd:"" group:"steer" help:"Review, commit or discard what guarded programs wrote."`
 
-	Data dataCmd `cmd:"" group:"steer" help:"Seal, open, label and erase classified items."`
+	Data    dataCmd    `cmd:"" group:"steer" help:"Seal, open, label and erase classified items."`
+	Backup  backupCmd  `cmd:"" group:"steer" help:"Seal the whole state directory to a recipient."`
+	Restore restoreCmd `cmd:"" group:"steer" help:"Restore a backup into an empty place."`
 
 	Policy policyCmd `cmd:"" group:"prove" help:"Show, test and explain the rules."`
 	Verify verifyCmd `cmd:"" group:"prove" help:"Prove that the log, or an export of it, is complete and unchanged."`

@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/zalando/go-keyring"
@@ -17,12 +18,23 @@ const (
 
 const opKeyring = "vault.keyring"
 
+// placeOf gives the service and the user of an entry: "service/user", or a user
+// of our own service.
+func placeOf(entry string) (service, user string) {
+	if service, user, ok := strings.Cut(entry, "/"); ok {
+		return service, user
+	}
+	return keyringService, entry
+}
+
 // CreateRootInKeyring makes a root key and stores it in the keyring of the
-// desktop as service "sallyport", user entry. lookup reads the environment. An
+// desktop under entry, "service/user" or a user of the service "sallyport".
+// lookup reads the environment. An
 // existing entry is a fault.Conflict and stays as it is; a keyring that does not
 // answer is fault.Unavailable.
 func CreateRootInKeyring(ctx context.Context, entry string, lookup func(env string) (string, bool)) (Root, error) {
-	_, err := askKeyring(ctx, entry, lookup, func() (string, error) { return keyring.Get(keyringService, entry) })
+	service, user := placeOf(entry)
+	_, err := askKeyring(ctx, entry, lookup, func() (string, error) { return keyring.Get(service, user) })
 	if err == nil {
 		return Root{}, fault.New(opKeyring, fault.Conflict, "the keyring has an entry %q already, which is never overwritten; choose another name or remove it", entry)
 	}
@@ -31,7 +43,7 @@ func CreateRootInKeyring(ctx context.Context, entry string, lookup func(env stri
 	}
 	r := NewRoot()
 	text := string(r.text()) // the keyring takes a string, which cannot be wiped
-	if _, err := askKeyring(ctx, entry, lookup, func() (string, error) { return "", keyring.Set(keyringService, entry, text) }); err != nil {
+	if _, err := askKeyring(ctx, entry, lookup, func() (string, error) { return "", keyring.Set(service, user, text) }); err != nil {
 		r.Wipe()
 		return Root{}, err
 	}
@@ -48,7 +60,8 @@ func CreateRootInKeyring(ctx context.Context, entry string, lookup func(env stri
 // ReadRootFromKeyring reads a root key that CreateRootInKeyring stored; an entry
 // that does not exist is fault.NotFound.
 func ReadRootFromKeyring(ctx context.Context, entry string, lookup func(env string) (string, bool)) (Root, error) {
-	text, err := askKeyring(ctx, entry, lookup, func() (string, error) { return keyring.Get(keyringService, entry) })
+	service, user := placeOf(entry)
+	text, err := askKeyring(ctx, entry, lookup, func() (string, error) { return keyring.Get(service, user) })
 	if err != nil {
 		return Root{}, err
 	}
@@ -62,7 +75,7 @@ func ReadRootFromKeyring(ctx context.Context, entry string, lookup func(env stri
 // askKeyring puts one question to the keyring. The call cannot be interrupted;
 // when the time is over its goroutine is left to end with the service's answer.
 func askKeyring(ctx context.Context, entry string, lookup func(string) (string, bool), ask func() (string, error)) (string, error) {
-	if !validID(entry) {
+	if service, user := placeOf(entry); !validID(service) || !validID(user) {
 		return "", fault.New(opKeyring, fault.Config, "the keyring's entry has no proper name; give one")
 	}
 	if err := keyringReachable(lookup); err != nil {
@@ -83,7 +96,7 @@ func askKeyring(ctx context.Context, entry string, lookup func(string) (string, 
 	case a := <-answers:
 		switch {
 		case errors.Is(a.err, keyring.ErrNotFound):
-			return "", fault.New(opKeyring, fault.NotFound, "the keyring has no entry %q of %s; create the root key there first", entry, keyringService)
+			return "", fault.New(opKeyring, fault.NotFound, "the keyring has no entry %q; create the root key there first", entry)
 		case a.err != nil:
 			return "", &fault.Error{Op: opKeyring, Kind: fault.Unavailable, Err: a.err, Public: "the keyring did not answer; unlock it, or use a passphrase or a key file"}
 		}

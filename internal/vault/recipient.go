@@ -13,7 +13,7 @@ import (
 )
 
 // Recipient is whom an export or a backup is sealed to: the public half of an
-// age key.
+// age key, or a passphrase.
 type Recipient struct{ to age.Recipient }
 
 // ParseRecipient reads an age recipient: "age1pq1…" (ML-KEM-768 with X25519, the
@@ -88,22 +88,78 @@ func (Identity) MarshalText() ([]byte, error) { return []byte(redactedIdentity),
 // LogValue gives "[identity]".
 func (Identity) LogValue() slog.Value { return slog.StringValue(redactedIdentity) }
 
-// sealTo writes plain to w, sealed to the recipients.
-func sealTo(w io.Writer, plain []byte, to []Recipient) error {
+// PassphraseRecipient seals to whoever knows a passphrase of at least
+// MinPassphrase bytes (scrypt, as age does it). It is the only recipient of a
+// sealing.
+func PassphraseRecipient(passphrase []byte) (Recipient, error) {
+	if err := checkSealing(passphrase); err != nil {
+		return Recipient{}, err
+	}
+	to, err := age.NewScryptRecipient(string(passphrase))
+	return Recipient{to}, fault.Wrap("vault.recipient", fault.Internal, err)
+}
+
+// PassphraseIdentity opens what was sealed to a passphrase; it has no Text.
+func PassphraseIdentity(passphrase []byte) (Identity, error) {
+	if err := checkSealing(passphrase); err != nil {
+		return Identity{}, err
+	}
+	id, err := age.NewScryptIdentity(string(passphrase))
+	if err != nil {
+		return Identity{}, fault.Wrap("vault.identity", fault.Internal, err)
+	}
+	return Identity{func() (age.Identity, string) { return id, "" }}, nil
+}
+
+func checkSealing(passphrase []byte) error {
+	if len(passphrase) < MinPassphrase {
+		return fault.New("vault.passphrase", fault.Usage, "the passphrase has %d bytes and needs at least %d; choose a longer one", len(passphrase), MinPassphrase)
+	}
+	return nil
+}
+
+// Seal gives a writer: what is written to it reaches w sealed to the recipients,
+// whole once it was closed.
+func Seal(w io.Writer, to ...Recipient) (io.WriteCloser, error) {
 	const op = "vault.seal_to"
 	if len(to) == 0 {
-		return fault.New(op, fault.Usage, "there is nobody to seal to; name at least one recipient")
+		return nil, fault.New(op, fault.Usage, "there is nobody to seal to; name at least one recipient")
 	}
 	all := make([]age.Recipient, 0, len(to))
 	for _, r := range to {
 		if r.to == nil {
-			return fault.New(op, fault.Usage, "a recipient is empty; read it with ParseRecipient")
+			return nil, fault.New(op, fault.Usage, "a recipient is empty; read it with ParseRecipient")
 		}
 		all = append(all, r.to)
 	}
 	out, err := age.Encrypt(w, all...)
 	if err != nil {
-		return &fault.Error{Op: op, Kind: fault.Usage, Err: err, Public: "it cannot be sealed to these recipients together; use one form of recipient (age1pq1… or age1…)"}
+		return nil, &fault.Error{Op: op, Kind: fault.Usage, Err: err, Public: "it cannot be sealed to these recipients together; use one form of recipient (age1pq1… or age1…)"}
+	}
+	return out, nil
+}
+
+// OpenSealed gives a reader of what Seal wrote. Each piece it gives was
+// verified; only its end says that nothing is missing.
+func OpenSealed(r io.Reader, id Identity) (io.Reader, error) {
+	const op = "vault.open_sealed"
+	if id.use == nil {
+		return nil, fault.New(op, fault.Usage, "there is no identity to open it with; name one")
+	}
+	from, _ := id.use()
+	in, err := age.Decrypt(r, from)
+	if err != nil {
+		return nil, &fault.Error{Op: op, Kind: fault.Denied, Err: err, Public: "this identity does not open the file: it was sealed to somebody else, or was altered; give the right identity"}
+	}
+	return in, nil
+}
+
+// sealTo writes plain to w, sealed to the recipients.
+func sealTo(w io.Writer, plain []byte, to []Recipient) error {
+	const op = "vault.seal_to"
+	out, err := Seal(w, to...)
+	if err != nil {
+		return err
 	}
 	if _, err := out.Write(plain); err != nil {
 		return fault.Wrap(op, fault.Unavailable, err)
@@ -115,13 +171,9 @@ func sealTo(w io.Writer, plain []byte, to []Recipient) error {
 // before the last byte is verified. The caller wipes what it gets.
 func openFrom(r io.Reader, id Identity, limit int64) ([]byte, error) {
 	const op = "vault.open_sealed"
-	if id.use == nil {
-		return nil, fault.New(op, fault.Usage, "there is no identity to open it with; name one")
-	}
-	from, _ := id.use()
-	in, err := age.Decrypt(r, from)
+	in, err := OpenSealed(r, id)
 	if err != nil {
-		return nil, &fault.Error{Op: op, Kind: fault.Denied, Err: err, Public: "this identity does not open the file: it was sealed to somebody else, or was altered; give the right identity"}
+		return nil, err
 	}
 	plain, err := io.ReadAll(io.LimitReader(in, limit+1))
 	if err != nil {
