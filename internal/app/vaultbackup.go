@@ -150,7 +150,7 @@ func (a *App) packDatabase(ctx context.Context, p *packer) (err error) {
 		return fault.Wrap("app.backup", fault.Unavailable, err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	db, err := sql.Open("sqlite", "file:"+a.Paths.Database+"?_pragma=busy_timeout(10000)&_pragma=query_only(1)")
+	db, err := sql.Open("sqlite", "file:"+a.Paths.Database+"?_pragma=busy_timeout(10000)")
 	if err != nil {
 		return fault.Wrap("app.backup", fault.Unavailable, err)
 	}
