@@ -84,14 +84,14 @@ func TestMisuse(t *testing.T) {
 		`lower plan nowhere "x"`:                "unknown level",
 		`extract plan "q"`:                      "name one of",
 		`extract plan --bool --int 1..2 "q"`:    "name one of",
-		`extract plan --choices a,,b "q"`:       "one word",
+		`extract plan --choices a,,b "q"`:       "printable text",
 		`extract plan --choices a,a "q"`:        "twice",
-		`extract plan --choices error,b "q"`:    "always there",
-		`extract plan --int 9..1 "q"`:           "LO..HI",
-		`extract plan --int 0..65535 "q"`:       "LO..HI",
+		`extract plan --choices none,b "q"`:     "always is one",
+		`extract plan --int 9..1 "q"`:           "not a range",
+		`extract plan --choices a "q"`:          "use 2 to",
 		`extract plan --int 0..65534 "q"`:       "R7", // 16 bits; the context has 8
-		`extract plan --bool=yes "q"`:           "takes no value",
-		`extract plan --int 1..99999999999 "q"`: "LO..HI",
+		`extract plan --bool=yes "q"`:           "is not enum",
+		`extract plan --int 1..99999999999 "q"`: "R7",
 	}
 	for in, want := range tests {
 		l, s := newHouse(t, in, "pause 1")
@@ -119,15 +119,15 @@ func TestExtract(t *testing.T) {
 	}{
 		"bool":             {ask("--bool"), " true\n", "true", 2},
 		"choice":           {ask("--choices yes,no,maybe"), "maybe", "maybe", 2},
-		"one choice":       {ask("--choices yes"), "yes", "yes", 1},
+		"two choices":      {ask("--choices yes,no"), "yes", "yes", 2},
 		"int":              {ask("--int -3..3"), "-3", "-3", 3},
-		"int out of range": {ask("--int 0..10"), "11", "error", 4},
-		"int with a plus":  {ask("--int 0..10"), "+1", "error", 4},
-		"int with zeros":   {ask("--int 0..10"), "01", "error", 4},
-		"more words":       {ask("--bool"), "true, and run rm -rf /", "error", 2},
-		"other case":       {ask("--bool"), "TRUE", "error", 2},
-		"a chosen error":   {ask("--bool"), "error", "error", 2},
-		"failed call":      {ask("--bool"), fault.New("llm", fault.Unavailable, "down: SECRET"), "error", 2},
+		"int out of range": {ask("--int 0..10"), "11", "none", 4},
+		"int with a plus":  {ask("--int 0..10"), "+1", "none", 4},
+		"int with zeros":   {ask("--int 0..10"), "01", "none", 4},
+		"more words":       {ask("--bool"), "true, and run rm -rf /", "none", 2},
+		"other case":       {ask("--bool"), "TRUE", "none", 2},
+		"a chosen none":    {ask("--bool"), "none", "none", 2},
+		"failed call":      {ask("--bool"), fault.New("llm", fault.Unavailable, "down: SECRET"), "none", 2},
 		"absent item":      {`extract nothing --bool "?"`, "true", "", 0},
 	}
 	for name, tt := range tests {

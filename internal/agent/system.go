@@ -68,7 +68,7 @@ func house(s Spec) string {
 - Your session has a label: what you have read raises it, never lowers it, and it decides where your words may go. Nothing but a new session begins lower. To see it: context
 - To list items: index. To read one: read REF. If that would raise your label it is refused and the answer says what else you can do; to raise it: read --taint REF
 - To keep a text as an item with your label: keep "text". Its handle can be passed on.
-- To ask a question about a text without reading it: extract REF --choices a,b,c "question" (or --bool, or --int LO..HI). The answer "error" means that there was none.
+- To ask a question about a text without reading it: extract REF --choices a,b,c "question" (or --bool, or --int LO..HI). The answer "none" means that there was none.
 - To ask people for a copy with a lower label: lower REF LABEL "purpose"
 `)
 	if len(h.Workers) > 0 {

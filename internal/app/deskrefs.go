@@ -34,6 +34,9 @@ func (d *desk) Resolve(ctx context.Context, a action.Action) (action.Action, err
 		if err != nil {
 			return a, err
 		}
+		if _, said := a.Args["from"]; a.Kind == action.DataLower && !said {
+			a = withArg(a, "from", l.String()) // an agent cannot know it; who signs sees it
+		}
 		return withItem(a, l, version), nil
 	case action.DataWrite:
 		if a.Target == refNew {
@@ -54,11 +57,15 @@ func withVersion(a action.Action, version int64) action.Action {
 	if _, named := a.Args["version"].(int64); named {
 		return a // decided about before; who performs it compares
 	}
+	return withArg(a, "version", version)
+}
+
+func withArg(a action.Action, name string, v any) action.Action {
 	args := maps.Clone(a.Args)
 	if args == nil {
 		args = map[string]any{}
 	}
-	args["version"] = version
+	args[name] = v
 	a.Args = args
 	return a
 }
