@@ -83,3 +83,11 @@ func BenchmarkLoad1000(b *testing.B) {
 		thousand(b)
 	}
 }
+
+// BenchmarkNew is what every start of the program pays for the generated rules.
+func BenchmarkNew(b *testing.B) {
+	s := nightwatch()
+	for b.Loop() {
+		engine(b, s)
+	}
+}

@@ -224,10 +224,7 @@ func (e *Engine) compile(p *cedar.Policy) (*Rule, error) {
 		}
 	}
 	r.Kinds = kindsOf(astOf(p).Action)
-	validator, err := e.validators.forPolicy(r.Kinds, namedActions(astOf(p).Action))
-	if err != nil {
-		return nil, err
-	}
+	validator := e.validators.forPolicy(r.Kinds, namedActions(astOf(p).Action))
 	if err := validator.Policy(r.ID, astOf(p)); err != nil {
 		return nil, err
 	}

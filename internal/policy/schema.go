@@ -7,6 +7,7 @@ import (
 
 	"github.com/cedar-policy/cedar-go/types"
 	"github.com/cedar-policy/cedar-go/x/exp/schema"
+	"github.com/cedar-policy/cedar-go/x/exp/schema/resolved"
 	"github.com/cedar-policy/cedar-go/x/exp/schema/validate"
 
 	"sallyport/internal/action"
@@ -46,9 +47,7 @@ func argNames(r action.Row) []string {
 
 // Schema gives the Cedar schema that policies and requests must follow, for
 // the given approval groups.
-func Schema(groups []string) string { return schemaOf(groups, action.Kinds()) }
-
-func schemaOf(groups []string, rows []action.Row) string {
+func Schema(groups []string) string {
 	var b strings.Builder
 	b.WriteString(`entity Operator, Agent, Person, Service, Unknown;
 entity Model, Profile, Session, File, Host, URL, Tool, Recipient, Item, Secret, Document;
@@ -62,7 +61,7 @@ type History = {calls: Long, denials: Long, spent_micros: Long};
 type Approvals = {` + strings.Join(slices.Collect(mapSeq(groups, func(g string) string { return g + ": Long" })), ", ") + `};
 type CommandFacts = {programs: Set<String>, blocked: Set<String>, unresolved: Bool};
 `)
-	for _, r := range rows {
+	for _, r := range action.Kinds() {
 		args := slices.Collect(mapSeq(argNames(r), func(n string) string { return n + "?: String" }))
 		extra := ""
 		if slices.Contains(screened, r.Kind) {
@@ -99,42 +98,43 @@ func mapSeq[T, U any](in []T, fn func(T) U) func(func(U) bool) {
 }
 
 // validators checks policies and requests. The library works through every
-// action of its schema for each policy, so a policy about one kind is checked
-// with a schema of that kind alone: same answer, a twentieth of the work.
+// action of its schema for each policy, so a policy about a few kinds is checked
+// with a schema of those alone: same answer, a fraction of the work.
 type validators struct {
-	groups []string
+	schema *resolved.Schema
 	all    *validate.Validator
-	one    map[action.Kind]*validate.Validator
+	some   map[string]*validate.Validator // by the kinds
 }
 
 func newValidators(groups []string) (*validators, error) {
-	all, err := newValidator(groups, action.Kinds())
-	return &validators{groups: groups, all: all, one: map[action.Kind]*validate.Validator{}}, err
-}
-
-// forPolicy gives the validator for a policy that can match these kinds.
-func (v *validators) forPolicy(kinds []action.Kind, named int) (*validate.Validator, error) {
-	if len(kinds) != 1 || named != 1 {
-		return v.all, nil
-	}
-	if got, ok := v.one[kinds[0]]; ok {
-		return got, nil
-	}
-	row, _ := action.RowOf(kinds[0])
-	one, err := newValidator(v.groups, []action.Row{row})
-	v.one[kinds[0]] = one
-	return one, err
-}
-
-func newValidator(groups []string, rows []action.Row) (*validate.Validator, error) {
 	var s schema.Schema
 	s.SetFilename("schema")
-	if err := s.UnmarshalCedar([]byte(schemaOf(groups, rows))); err != nil {
+	if err := s.UnmarshalCedar([]byte(Schema(groups))); err != nil {
 		return nil, fmt.Errorf("policy: schema: %w", err)
 	}
 	r, err := s.Resolve()
 	if err != nil {
 		return nil, fmt.Errorf("policy: schema: %w", err)
 	}
-	return validate.New(r), nil
+	return &validators{schema: r, all: validate.New(r), some: map[string]*validate.Validator{}}, nil
+}
+
+// forPolicy gives the validator for a policy that can match these kinds, of
+// which its scope names so many. One that names what is no kind needs all, to be
+// told so.
+func (v *validators) forPolicy(kinds []action.Kind, named int) *validate.Validator {
+	if len(kinds) == 0 || len(kinds) != named {
+		return v.all
+	}
+	key := fmt.Sprint(kinds)
+	if got, ok := v.some[key]; ok {
+		return got
+	}
+	few := *v.schema
+	few.Actions = make(map[types.EntityUID]resolved.Action, len(kinds))
+	for _, k := range kinds {
+		few.Actions[actionUID(k)] = v.schema.Actions[actionUID(k)]
+	}
+	v.some[key] = validate.New(&few)
+	return v.some[key]
 }
