@@ -41,70 +41,100 @@ func (b *both) command(rt *rapid.T, t *testing.T) {
 			b.rules.Use(b.standing, int8(grant))
 			b.counts["grant"]++
 		default:
-			denied = b.approve(rt, "commandProtection.manual")
+			denied = b.approve(rt, "commandProtection.manual", 1, false)
 		}
 	}
 	b.do(rt, t, a, denied, after)
 }
 
-// approve draws whether the next action has an approval, and gives the rule
-// that denies it: an approval counts once and until it expires (R8, with a
-// quorum of one owner).
-func (b *both) approve(rt *rapid.T, asks string) (denied string) {
-	nonce := fmt.Sprintf("n%d-%d", b.round, len(b.nonces))
-	expired := false
-	group, signed := "owner", true
-	switch rapid.IntRange(0, 5).Draw(rt, "approval") {
-	case 0:
-		signed = false
-	case 1:
-		if len(b.nonces) > 0 {
-			nonce = rapid.SampledFrom(b.nonces).Draw(rt, "nonce")
-		}
-	case 2:
-		expired = true
-	case 3:
-		group = "strangers"
+// approve draws who signed the next action, and gives the rule that denies it:
+// a quorum of distinct owners, each signature used once and before it expires
+// (R8). What a context that read foreign text asks needs one more.
+func (b *both) approve(rt *rapid.T, asks string, quorum int, foreign bool) (denied string) {
+	people := flowmodel.People{Owner: []uint8{0, 1, 2, 3, 4, 4}, Rights: 0b01111, Quorum: quorum} // 4 is no owner
+	g := flowmodel.Grant{Requester: 9}
+	if rapid.IntRange(0, 3).Draw(rt, "enough") > 0 {
+		g.Signed = uint8(rapid.IntRange(0, 63).Draw(rt, "keys"))
 	}
-	g := flowmodel.Grant{Used: b.used[nonce], Expired: expired, Requester: 9}
-	people := flowmodel.People{Owner: []uint8{0, 1}, Rights: 1, Quorum: 1}
-	if signed {
-		g.Signed = 1
-		if group != "owner" {
-			g.Signed = 2
+	reused := len(b.nonces) > 0 && rapid.IntRange(0, 5).Draw(rt, "reused") == 0
+	g.Expired = rapid.IntRange(0, 5).Draw(rt, "expired") == 0
+	var nonces []string
+	for key, person := range people.Owner {
+		if g.Signed&(1<<key) == 0 {
+			continue
 		}
-		expires := b.now.Add(time.Minute)
-		if expired {
+		nonce := fmt.Sprintf("n%d-%d-%d", b.round, len(b.nonces), key)
+		if reused {
+			nonce, g.Used, reused = rapid.SampledFrom(b.nonces).Draw(rt, "nonce"), true, false
+		}
+		group, expires := "owner", b.now.Add(time.Minute)
+		if people.Rights&(1<<person) == 0 {
+			group = "strangers"
+		}
+		if g.Expired {
 			expires = b.now
 		}
-		b.find = []record.Approval{{Nonce: nonce, Person: "op", Groups: []string{group}, KeyID: "k", Expires: expires}}
+		nonces = append(nonces, nonce)
+		b.find = append(b.find, record.Approval{
+			Nonce: nonce, Person: fmt.Sprint("p", person), Groups: []string{group}, KeyID: fmt.Sprint(key), Expires: expires,
+		})
 	}
-	switch b.rules.Lower(people, g, 0, 0, false) {
-	case "":
-		b.used[nonce], b.nonces = true, append(b.nonces, nonce)
-		b.counts["approval"]++
-		return ""
-	case "R8 ended":
+	live := g
+	live.Used, live.Expired = false, false
+	if b.rules.Lower(people, live, 0, 0, foreign) != "" {
+		return asks
+	}
+	if b.rules.Lower(people, g, 0, 0, foreign) != "" {
 		b.counts["used"]++
-		if group != "owner" {
-			return asks
-		}
 		return "approval"
 	}
-	return asks
+	for _, n := range nonces {
+		b.used[n], b.nonces = true, append(b.nonces, n)
+	}
+	b.counts["approval"]++
+	return ""
 }
 
-// lower is the operator's, with a signature or without.
+// lower is asked by the operator or by an agent, with signatures or without.
 func (b *both) lower(rt *rapid.T, t *testing.T) {
-	from, to := high.Draw(rt, "from"), low.Draw(rt, "to")
-	a := action.Action{
-		Kind: action.DataLower, Target: "item/0", Session: "s", Principal: principal.TheOperator("op"),
-		Args: map[string]any{
-			"item": "item/0", "version": int64(1), "from": from.String(), "label": to.String(), "purpose": "test", "new": "item/1",
-		},
-		ArgLabels: map[string]label.Label{"item": from},
+	a, c, item := b.about(rt, action.DataLower)
+	to := labels(label.Bottom, modelSays, open).Draw(rt, "to")
+	a.Args["from"], a.Args["label"], a.Args["purpose"], a.Args["new"] = item.String(), to.String(), "test", "o-new"
+	if rapid.IntRange(0, 3).Draw(rt, "another label") == 0 {
+		a.Args["from"] = high.Draw(rt, "from").String()
 	}
-	b.do(rt, t, a, b.approve(rt, "R8"), label.Label{})
+	exact := a.Arg("from") == item.String()
+	had, after, foreign, denied, asks := len(b.refs), label.Label{}, false, "", "R8"
+	if b.settings.Quorums != nil {
+		asks = "quorum.1"
+	}
+	if rapid.Bool().Draw(rt, "operator") {
+		a.Agent, a.Context, a.Principal = "", "", principal.TheOperator("op")
+		if _, ok := b.items[a.Target]; !ok {
+			a.Args["from"] = label.Bottom.String() // it names what is not there
+			exact = false
+		}
+	} else {
+		_, rule := b.rules.Read(*c, item)
+		after, denied, foreign = c.Label, unread(c, rule), c.Label.Integrity == label.Foreign
+		exact = exact && to.Integrity != label.Signed
+		if foreign {
+			asks += ".foreign"
+		}
+	}
+	if denied == "" && !exact {
+		denied = "R8.exact"
+	}
+	if denied == "" {
+		denied = b.approve(rt, asks, b.quorum, foreign)
+	}
+	b.do(rt, t, a, denied, after)
+	if denied == "" {
+		b.counts["lower"]++
+		if len(b.refs) != had+1 || b.items[b.refs[had]] != to {
+			rt.Fatalf("lowered to %v, model %s", b.items, to)
+		}
+	}
 }
 
 // give gives a grant, or delegates one.

@@ -22,7 +22,7 @@ type book interface {
 // memory is a book without a disk, for many steps.
 type memory struct {
 	now      func() time.Time
-	contexts map[string]record.Fork
+	contexts map[string]*record.Fork
 	grants   []*record.Grant // Uses -1 is no limit, 0 used up
 	nonces   map[string]bool
 	rev, id  int64
@@ -31,7 +31,7 @@ type memory struct {
 func (m *memory) Snapshot(_ context.Context, s record.Scope) (record.Snapshot, error) {
 	out := record.Snapshot{Revision: m.rev, Context: label.Unlabelled, Ceiling: open}
 	if c, ok := m.contexts[s.Context]; ok {
-		out.Context, out.Ceiling = c.Label, c.Ceiling
+		out.Context, out.Ceiling, out.Bits = c.Label, c.Ceiling, c.Bits
 	} else if s.Context == "" && s.Agent == "" {
 		out.Context, out.Ceiling = label.Bottom, label.Unlabelled
 	}
@@ -69,6 +69,9 @@ func (m *memory) Intend(_ context.Context, in record.Intent) (record.Receipt, er
 	if in.Decision.Verdict != record.Allow {
 		return receipt, nil
 	}
+	if c, ok := m.contexts[in.Action.Context]; in.Bits > 0 && (!ok || c.Bits < in.Bits) {
+		return record.Receipt{}, fault.New("memory", fault.Denied, "the context has too few bits")
+	}
 	if in.Revision != m.rev {
 		return record.Receipt{}, fault.New("memory", fault.Conflict, "moved")
 	}
@@ -85,10 +88,14 @@ func (m *memory) Intend(_ context.Context, in record.Intent) (record.Receipt, er
 	}
 	if c, ok := m.contexts[in.Action.Context]; ok {
 		c.Label = c.Label.Join(in.Decision.ResultLabel)
-		m.contexts[in.Action.Context] = c
+		c.Bits -= in.Bits
 	}
 	if in.Fork != nil {
-		m.contexts[in.Fork.Context] = *in.Fork
+		y := *in.Fork
+		if parent, ok := m.contexts[y.Parent]; ok {
+			parent.Bits -= y.Bits
+		}
+		m.contexts[y.Context] = &y
 	}
 	m.rev++
 	return receipt, nil

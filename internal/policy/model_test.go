@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,21 +30,20 @@ import (
 // random steps; verdicts, the rule that denied and labels must agree.
 //
 // What is compared: R0 (what nobody described), R1 and R3 to R6 on contexts of
-// agents with random clearances and ceilings, tools, recipients, models and
-// items with random labels, R8 for approvals of data.lower and of commands that
-// ask, and standing grants with delegation. Where the implementation differs:
+// agents with random clearances, endpoints and ceilings, tools, recipients,
+// models, files and items with random labels; children that agents spawn and
+// the futures that they leave; R7 with budgets that children share; R8 for what
+// agents and the operator ask to be lowered, with quorums of random size; and
+// standing grants with delegation. Where the implementation differs:
 //
-//   - It has no references (R2): the result of a call is read at once, so a step
-//     is the model's Call and then Read.
-//   - R1's third condition, the model's endpoint, is checked by the model.call
-//     that would send the context there, as R3c.
-//   - data.write compares levels and compartments with the item's clearance, not
-//     yet the integrity (R5); there are no mail and memory slots yet.
-//   - Only the operator spawns. A context may be born above its agent's
-//     clearance or with less integrity than its ceiling (R6): it can do nothing
-//     then, because each of its actions is denied by R1.
-//   - R7, futures and R9 are not there yet: they are checked in the model alone.
-//   - An action has an approval or a grant that covers it, never both.
+//   - It has no results by reference (R4): the result of a call is read at once,
+//     so a step is the model's Call and then Read. Items are referred to.
+//   - An agent says that it wants its context to rise (rule taint), and what it
+//     may not read is R1 whatever it wanted with it.
+//   - A context may be born higher than its parent, and a tool or a ceiling of
+//     the settings bounds it besides what it was spawned with.
+//   - R9 is not there: nothing is set back.
+//   - An action has approvals or a grant that covers it, never both.
 //
 // A check is 500 steps. SALLYPORT_MODEL_STEPS sets how many are taken in all,
 // 50,000 by default, with labels, nonces and grants in memory; a tenth as many
@@ -65,10 +65,14 @@ type both struct {
 	names    []string // of contexts
 	contexts map[string]*flowmodel.Context
 	owner    map[string]string // context -> agent
+	bits     map[string]int
+	items    map[string]label.Label
+	refs     []string // of items, in order
 	standing flowmodel.Standings
 	ids      []string
 	nonces   []string
 	used     map[string]bool
+	quorum   int            // owners that must sign what is lowered
 	counts   map[string]int // how often what was seen, to know that it is
 }
 
@@ -80,10 +84,45 @@ func (b *both) Await(context.Context, record.ApprovalRequest) ([]record.Approval
 	return nil, fault.New("test", fault.NeedsAsk, "nobody answered")
 }
 
+// Resolve implements gate.References.
+func (b *both) Resolve(_ context.Context, a action.Action) (action.Action, error) {
+	ref := a.Arg("item")
+	if ref == "" || ref == "new" {
+		return a, nil
+	}
+	l, ok := b.items[ref]
+	if !ok {
+		l = label.Unlabelled
+	}
+	a.Args, a.ArgLabels = maps.Clone(a.Args), maps.Clone(a.ArgLabels)
+	if a.ArgLabels == nil {
+		a.ArgLabels = map[string]label.Label{}
+	}
+	a.Args["version"], a.ArgLabels["item"] = int64(1), l
+	return a, nil
+}
+
 // Perform implements gate.Executor.
 func (b *both) Perform(_ context.Context, p *gate.Permit) (record.Result, error) {
-	_, err := p.Take()
-	return record.Result{}, err
+	a, err := p.Take()
+	if err != nil {
+		return record.Result{}, err
+	}
+	if text := a.Arg("label"); a.Kind == action.DataLower || a.Kind == action.DataWrite && text != "" {
+		l, err := label.Parse(text)
+		b.add(l)
+		return record.Result{}, err
+	}
+	if a.Kind == action.DataWrite && a.Target == "new" {
+		b.add(p.Label)
+	}
+	return record.Result{}, nil
+}
+
+// add makes an item.
+func (b *both) add(l label.Label) {
+	ref := fmt.Sprintf("o-%d-%d", b.round, len(b.refs))
+	b.refs, b.items[ref] = append(b.refs, ref), l
 }
 
 var (
@@ -109,7 +148,7 @@ func modelSteps(t *testing.T) int {
 // TestModel compares the engine and the gate with the model.
 func TestModel(t *testing.T) {
 	b := newBoth()
-	b.book = &memory{now: b.clock, contexts: map[string]record.Fork{}, nonces: map[string]bool{}}
+	b.book = &memory{now: b.clock, contexts: map[string]*record.Fork{}, nonces: map[string]bool{}}
 	b.run(t, modelSteps(t))
 }
 
@@ -146,7 +185,10 @@ func (b *both) run(t *testing.T, steps int) {
 			}
 		})
 	}
-	for _, what := range []string{"R1a", "R1b", "R3a", "R3b", "R3c", "R6", "R8", "allow", "grant", "delegate", "approval", "used"} {
+	for _, what := range []string{
+		"R1", "R1a", "R1b", "R1c", "R3a", "R3b", "R3c", "R5", "R6", "R7", "taint", "allow", "grant", "delegate", "approval", "used",
+		"child", "read", "write", "extract", "lower",
+	} {
 		if steps >= 5000 && b.counts[what] < steps/10_000+1 {
 			t.Errorf("%s was seen %d times only in %d steps", what, b.counts[what], taken)
 		}
@@ -160,9 +202,15 @@ func (b *both) check(rt *rapid.T, t *testing.T) {
 		switch n := rapid.IntRange(0, 99).Draw(rt, "step"); {
 		case len(b.names) < 3 || n < 3:
 			b.spawn(rt, t)
-		case n < 70:
+		case n < 35:
 			b.act(rt, t)
-		case n < 84:
+		case n < 55:
+			b.data(rt, t)
+		case n < 65:
+			b.extract(rt, t)
+		case n < 70:
+			b.child(rt, t)
+		case n < 80:
 			b.command(rt, t)
 		case n < 90:
 			b.lower(rt, t)
@@ -194,36 +242,49 @@ var (
 	high = labels(everything, everything, everything)
 )
 
-// begin makes a new engine of random settings, and forgets contexts and grants.
+// begin makes a new engine of random settings, and forgets contexts, items and
+// grants.
 func (b *both) begin(rt *rapid.T) {
 	for _, id := range b.ids {
 		_ = b.Revoke(context.Background(), id, "test")
 	}
 	b.round++
-	b.names, b.contexts, b.owner = nil, map[string]*flowmodel.Context{}, map[string]string{}
+	b.names, b.contexts, b.owner, b.bits = nil, map[string]*flowmodel.Context{}, map[string]string{}, map[string]int{}
 	b.ids, b.standing, b.nonces = nil, flowmodel.Standings{}, nil
+	b.refs, b.items = nil, map[string]label.Label{}
+	for range 4 {
+		b.add(labels().Draw(rt, "item"))
+	}
 	agent := func() policy.Agent {
-		return policy.Agent{Profile: "p", Ceiling: high.Draw(rt, "ceiling"), Clearance: high.Draw(rt, "clearance"), Endpoint: label.Unlabelled}
+		return policy.Agent{
+			Profile: "p", Ceiling: high.Draw(rt, "ceiling"), Clearance: high.Draw(rt, "clearance"), Endpoint: high.Draw(rt, "endpoint"),
+			Spawns: rapid.SampledFrom([][]string{nil, {"bob"}, {"ann", "bob"}}).Draw(rt, "spawns"),
+		}
 	}
 	b.agents = map[string]policy.Agent{
 		"ann": agent(), "bob": agent(),
-		"manual": {Profile: "p", Protection: policy.ProtectManual, Ceiling: everything, Clearance: everything, Endpoint: label.Unlabelled},
+		"manual": {Profile: "p", Protection: policy.ProtectManual, Ceiling: everything, Clearance: everything, Endpoint: everything},
 	}
 	b.settings = policy.Settings{
 		Agents: b.agents, AllowedPaths: []string{"/d"},
 		Profiles: map[string]policy.Profile{"p": {Exec: true, Writable: true, View: low.Draw(rt, "view")}},
 	}
+	if b.quorum = rapid.IntRange(0, 3).Draw(rt, "quorum"); b.quorum > 0 {
+		b.settings.Quorums = []policy.Quorum{{Kinds: []action.Kind{action.DataLower}, Needs: []record.Need{{Count: b.quorum, Group: "owner"}}}}
+	}
+	b.quorum = max(b.quorum, 1)
 	for _, i := range []string{"0", "1"} {
-		for kind, name := range map[action.Kind]string{action.ModelCall: "m/", action.MessageSend: "mail/", action.ToolCall: "t/", action.DataWrite: "slot/"} {
-			b.settings.Sinks = append(b.settings.Sinks, policy.Sink{Kind: kind, Target: name + i, Clearance: label.Label{}})
+		for _, sink := range []policy.Sink{
+			{Kind: action.ModelCall, Target: "m/"}, {Kind: action.ToolCall, Target: "t/"}, {Kind: action.MessageSend, Target: "mail/", Agents: []string{"ann", "manual"}},
+		} {
+			sink.Target += i
+			sink.Clearance = high.Draw(rt, "sink")
+			if sink.Agents != nil { // a slot
+				sink.Floor, sink.Endorsed = sink.Clearance.Integrity, sink.Clearance.Integrity == label.Foreign
+			}
+			b.settings.Sinks = append(b.settings.Sinks, sink)
 		}
 		b.settings.Results = append(b.settings.Results, policy.Result{Kind: action.ToolCall, Target: "t/" + i, Label: low.Draw(rt, "result")})
-	}
-	slices.SortFunc(b.settings.Sinks, func(x, y policy.Sink) int {
-		return len(x.Target)*256 + int(x.Target[0]) - len(y.Target)*256 - int(y.Target[0])
-	})
-	for i := range b.settings.Sinks {
-		b.settings.Sinks[i].Clearance = high.Draw(rt, "sink")
 	}
 	e, err := policy.New(b.settings)
 	if err != nil {
@@ -233,7 +294,7 @@ func (b *both) begin(rt *rapid.T) {
 	for _, r := range action.Kinds() {
 		executors[r.Kind] = b
 	}
-	if b.g, err = gate.New(gate.Config{Ledger: b.book, Policy: e, Approver: b, Executors: executors, Now: func() time.Time { return b.now }}); err != nil {
+	if b.g, err = gate.New(gate.Config{Ledger: b.book, Policy: e, Approver: b, References: b, Executors: executors, Now: b.clock}); err != nil {
 		rt.Fatal(err)
 	}
 }
@@ -260,8 +321,9 @@ func (b *both) do(rt *rapid.T, t *testing.T, a action.Action, denied string, aft
 		c.Label = after
 	}
 	snap, err := b.Snapshot(t.Context(), record.Scope{Agent: a.Agent, Session: a.Session, Context: a.Context})
-	if err != nil || snap.Context != c.Label || snap.Ceiling != c.Ceiling {
-		rt.Fatalf("%s %s: label %s below %s (%v), model %s below %s", a.Kind, a.Target, snap.Context, snap.Ceiling, err, c.Label, c.Ceiling)
+	if err != nil || snap.Context != c.Label || snap.Ceiling != c.Ceiling || snap.Bits != b.bits[a.Context] {
+		rt.Fatalf("%s %s: label %s below %s, %d bits (%v), model %s below %s, %d bits", a.Kind, a.Target, snap.Context, snap.Ceiling, snap.Bits, err,
+			c.Label, c.Ceiling, b.bits[a.Context])
 	}
 }
 
@@ -285,6 +347,8 @@ func (b *both) spawn(rt *rapid.T, t *testing.T) {
 		Kind: action.AgentSpawn, Target: agent, Session: "s", Principal: principal.TheOperator("op"),
 		Args: map[string]any{"context": name, "label": l.String(), "ceiling": ceiling.String()},
 	}
+	bits := rapid.IntRange(0, 16).Draw(rt, "bits")
+	a.Args["bits"] = int64(bits)
 	denied := ""
 	configured, ok := b.agents[agent]
 	switch {
@@ -301,16 +365,16 @@ func (b *both) spawn(rt *rapid.T, t *testing.T) {
 		if len(b.names) > 0 {
 			return
 		}
-		c.Label, c.Ceiling = label.Unlabelled, open // R0: one that was never born, but acts
+		c.Label, c.Ceiling, bits = label.Unlabelled, open, 0 // R0: one that was never born, but acts
 	}
+	b.bits[name] = bits
 	b.names, b.contexts[name], b.owner[name] = append(b.names, name), c, agent
 }
 
-// agentOf gives an agent as the model knows it; its endpoint takes everything,
-// because model.call compares that.
+// agentOf gives an agent as the model knows it.
 func (b *both) agentOf(name string) flowmodel.Agent {
 	a, ok := b.agents[name]
-	return flowmodel.Agent{Name: name, Unknown: !ok, Clearance: a.Clearance, Endpoint: label.Unlabelled}
+	return flowmodel.Agent{Name: name, Unknown: !ok, Clearance: a.Clearance, Endpoint: a.Endpoint}
 }
 
 func (b *both) pick(rt *rapid.T) (string, *flowmodel.Context, string) {
@@ -343,12 +407,6 @@ func (b *both) act(rt *rapid.T, t *testing.T) {
 		args.Control = low.Draw(rt, "control label")
 		a.ArgLabels[row.Control[0]] = args.Control
 	}
-	if kind == action.DataRead { // the item is what is read
-		tool.Result = b.rules.LabelOf(nil)
-		if l, ok := a.ArgLabels["item"]; ok {
-			tool.Result = b.rules.LabelOf(&l)
-		}
-	}
 	after, denied := b.judge(*c, tool, args)
 	switch {
 	case c.Agent.Unknown:
@@ -356,8 +414,11 @@ func (b *both) act(rt *rapid.T, t *testing.T) {
 	case denied == "":
 		denied = plain
 	}
-	if kind == action.DataRead && !c.Agent.Unknown && denied != "" {
-		denied = "R1"
+	if denied == "" && kind == action.MessageSend {
+		slot := b.settings.Sinks[slices.IndexFunc(b.settings.Sinks, func(s policy.Sink) bool { return s.Target == a.Target })]
+		sent := *c
+		sent.Label = b.rules.Join(b.rules.Join(c.Label, args.Refs), args.Control)
+		denied = string(b.rules.Write(sent, slot.Clearance))
 	}
 	b.do(rt, t, a, denied, after)
 }
@@ -369,20 +430,19 @@ func (b *both) judge(c flowmodel.Context, tool flowmodel.Tool, args flowmodel.Ar
 		return c.Label, string(denied)
 	}
 	after, denied := b.rules.Read(c, result)
-	return after, map[flowmodel.Rule]string{"R1 clearance": "R1a", "R1 ceiling": "R1b"}[denied]
+	return after, map[flowmodel.Rule]string{"R1 clearance": "R1a", "R1 ceiling": "R1b", "R1 endpoint": "R1c"}[denied]
 }
 
 // describe fills in the i-th target of a kind, and says what the settings say of
 // it: its clearance, what it brings back, and the rule that denies it anyway.
 func (b *both) describe(a *action.Action, tool *flowmodel.Tool, c *flowmodel.Context, i int) (denied string) {
-	names := map[action.Kind]string{
-		action.ModelCall: "m/", action.MessageSend: "mail/", action.ToolCall: "t/", action.DataWrite: "slot/", action.DataRead: "item/", action.FileRead: "/d/",
-	}
+	names := map[action.Kind]string{action.ModelCall: "m/", action.MessageSend: "mail/", action.ToolCall: "t/", action.FileRead: "/d/"}
 	a.Target = names[a.Kind] + fmt.Sprint(i)
-	sink := slices.IndexFunc(b.settings.Sinks, func(s policy.Sink) bool { return s.Kind == a.Kind && s.Target == a.Target })
-	clearance := b.agents[a.Agent].Clearance
-	if sink >= 0 {
-		tool.Clearance = b.settings.Sinks[sink].Clearance
+	at := slices.IndexFunc(b.settings.Sinks, func(s policy.Sink) bool {
+		return s.Kind == a.Kind && s.Target == a.Target && (s.Agents == nil || slices.Contains(s.Agents, a.Agent))
+	})
+	if at >= 0 {
+		tool.Clearance = b.settings.Sinks[at].Clearance
 	}
 	switch a.Kind {
 	case action.ModelCall:
@@ -390,20 +450,17 @@ func (b *both) describe(a *action.Action, tool *flowmodel.Tool, c *flowmodel.Con
 		return ""
 	case action.MessageSend:
 		tool.Result = open
+		if at >= 0 { // a slot: what comes back is a receipt
+			tool.Result = label.Bottom
+			if b.settings.Sinks[at].Endorsed {
+				tool.Needs = label.Foreign
+			}
+		}
 	case action.ToolCall:
 		tool.Result = b.rules.LabelOf(nil)
 		if i < len(b.settings.Results) {
 			tool.Result = b.settings.Results[i].Label
 		}
-	case action.DataWrite:
-		tool.Result = label.Bottom
-		if sink < 0 {
-			tool.Clearance = clearance
-		}
-		return ""
-	case action.DataRead:
-		tool.Clearance = clearance
-		return ""
 	default: // file.read
 		a.Args["path"] = a.Target
 		tool.Clearance, tool.Result = c.Ceiling, b.settings.Profiles["p"].View
@@ -413,7 +470,7 @@ func (b *both) describe(a *action.Action, tool *flowmodel.Tool, c *flowmodel.Con
 		}
 		return ""
 	}
-	if sink < 0 {
+	if at < 0 {
 		return "default"
 	}
 	return ""
