@@ -57,6 +57,12 @@ func child(dir, mode string) int {
 	if err != nil {
 		return fail(err)
 	}
+	if mode == "erase" {
+		if err := eraser(s); err != nil {
+			return fail(err)
+		}
+		return 0
+	}
 	count := 1 << 30
 	if n, err := strconv.Atoi(mode); err == nil {
 		count = n

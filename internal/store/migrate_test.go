@@ -45,6 +45,12 @@ func TestMigrateVersion1(t *testing.T) {
 	if note != "the note" || l != internalForeign || !ok || err != nil {
 		t.Errorf("note %q %s %t %v", note, l, ok, err)
 	}
+	if note, ok, err := s.Memory(ctx, "bob", internalForeign); note != "the note" || !ok || err != nil {
+		t.Errorf("memory %q %t %v", note, ok, err)
+	}
+	if snap := snapshot(t, s, "bob", "c1"); snap.Bits != 0 || snap.Context != internalForeign {
+		t.Errorf("%+v", snap)
+	}
 	old, err := s.Costs(ctx, store.ByModel, time.Time{})
 	if d := cmp.Diff([]store.CostRow{{Key: "anthropic/m", Calls: 1, Cost: 321}}, old); d != "" || err != nil {
 		t.Errorf("%s %v", d, err)

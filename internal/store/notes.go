@@ -51,7 +51,9 @@ func (s *Store) SaveMemory(ctx context.Context, agent, note string, from, slot l
 	if !from.FlowsTo(slot) {
 		return fault.New(name, fault.Denied, "rule R5 forbids the note: the context is %s and the agent's memory %s, which must be able to hold all that the context has seen; end the session without a note", from, slot)
 	}
-	note = s.text("note", note)
+	if s.Clears(slot) {
+		note = s.text("note", note)
+	}
 	return s.explain(name, s.do(ctx, name, func(t *tx) error {
 		_, err := t.exec(`INSERT OR REPLACE INTO memory VALUES (?,?,?,?)`, agent, slot.String(), []byte(note), t.now())
 		return err

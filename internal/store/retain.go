@@ -21,8 +21,8 @@ const (
 // (0 or less: all), with what opens their entries: as after Erase nothing tells
 // what they said, and every proof stays valid. It keeps events that an alert
 // points to, those of intents that are open, and records of erasures. With them
-// go alerts that ended, questions that expired, answers to them, notes and
-// allowances of days, all from before that time. What was spent stays, by agent,
+// go alerts that ended, questions and instructions that expired, answers to them,
+// notes and allowances of days, all from before that time. What was spent stays, by agent,
 // model, key and day.
 //
 // It works in small pieces, each with its own record in the log, and rests after
@@ -82,6 +82,8 @@ var sweeps = []string{
 	`DELETE FROM statements WHERE id IN (SELECT id FROM statements s WHERE kind <> 'grant' AND created < ?1
 		AND NOT EXISTS (SELECT 1 FROM asks a WHERE a.digest = s.digest) LIMIT ?3)`,
 	`DELETE FROM notes WHERE agent IN (SELECT agent FROM notes WHERE time < ?1 LIMIT ?3)`,
+	`DELETE FROM memory WHERE (agent, slot) IN (SELECT agent, slot FROM memory WHERE time < ?1 LIMIT ?3)`,
+	`DELETE FROM instructions WHERE n IN (SELECT n FROM instructions WHERE expires < min(?1, ?2) LIMIT ?3)`,
 	`DELETE FROM allowances WHERE account IN (SELECT account FROM allowances WHERE account >= 'day:' AND account < 'day:' || date(?1/1000000, 'unixepoch')
 		AND reserved = 0 LIMIT ?3)`,
 }
