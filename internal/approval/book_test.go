@@ -109,7 +109,9 @@ func (b *book) Consumed(_ context.Context, nonce string) (bool, error) {
 func (b *book) PutGrant(_ context.Context, g record.Grant, _ string) (string, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	g.ID = fmt.Sprintf("g%d", len(b.grants)+1)
+	if g.ID == "" {
+		g.ID = fmt.Sprintf("g%d", len(b.grants)+1)
+	}
 	b.grants = append(b.grants, g)
 	return g.ID, nil
 }
