@@ -119,7 +119,7 @@ func TestOrganisationBecomesRules(t *testing.T) {
 // TestFolderIsForItsAgents: a list of agents keeps out who is cleared and not
 // on it; without a list the label alone decides.
 func TestFolderIsForItsAgents(t *testing.T) {
-	a := installation(t, strings.Replace(strings.Replace(house, "type: payroll, ", "", 1), "agents:\n  chief", "agents:\n  twin: {profile: desk, clearance: \"secret{hr,finance}\"}\n  chief", 1))
+	a := installation(t, strings.Replace(house, "agents:\n  chief", "agents:\n  twin: {profile: desk, clearance: \"secret{hr,finance}\"}\n  chief", 1))
 	e, err := a.Policy()
 	if err != nil {
 		t.Fatal(err)
@@ -161,7 +161,7 @@ func TestFolderIsForItsAgents(t *testing.T) {
 // TestCoreStaysInside: a guarded program chooses its profile when it starts,
 // and a name of the first tier does not go out with it.
 func TestCoreStaysInside(t *testing.T) {
-	a := installation(t, strings.Replace(house, "type: payroll, ", "", 1))
+	a := installation(t, house)
 	_, err := a.withAgent("chief", "shell").Policy(&config.Agent{Username: "chief"})
 	if !fault.Is(err, fault.Config) || !strings.Contains(fault.PublicText(err), "never talks outside") {
 		t.Errorf("the core was given a network: %v", err)
