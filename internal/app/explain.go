@@ -65,13 +65,12 @@ type Asked struct {
 	Context   string         `json:"context,omitempty"`
 	Principal string         `json:"principal,omitempty"`
 	Args      map[string]any `json:"args,omitempty"`
-	Withheld  []Withheld     `json:"withheld,omitempty"`
+	Withheld  *Withheld      `json:"withheld,omitempty"`
 }
 
-// Withheld is a text that was not stored because of its label.
+// Withheld tells of texts that were not stored because of their label.
 type Withheld struct {
-	What  string `json:"what"`  // args, target, output …
-	Label string `json:"label"` // the clearance with which it would have been kept
+	Label string `json:"label"` // an installation that keeps texts up to it would have kept them
 	Bytes int64  `json:"bytes"`
 }
 
@@ -108,6 +107,7 @@ type ExplainedAsk struct {
 	ID      string    `json:"id"`
 	State   string    `json:"state"`
 	Expires time.Time `json:"expires"`
+	Problem string    `json:"problem,omitempty"` // why its answers cannot be verified at all
 }
 
 // ExplainedGrant is the standing permission that was used.
@@ -129,7 +129,7 @@ type Effect struct {
 	Error    string           `json:"error,omitempty"`
 	Label    string           `json:"label,omitempty"`
 	Findings []record.Finding `json:"findings,omitempty"`
-	Withheld []Withheld       `json:"withheld,omitempty"`
+	Withheld *Withheld        `json:"withheld,omitempty"`
 }
 
 // explainer gathers what one explanation needs.

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/hex"
@@ -92,6 +91,10 @@ func (x *explainer) decision(ctx context.Context, row store.EventRow) (*Explaine
 	out, err := x.explain(ctx, readStored(all[decided]))
 	if outcome >= 0 && out != nil {
 		out.Effect = effectOf(all[outcome])
+		out.Effect.Label = x.shown(out.Effect.Label)
+		if w := out.Effect.Withheld; w != nil {
+			w.Label = x.shown(w.Label)
+		}
 	}
 	return out, err
 }
@@ -125,33 +128,19 @@ func effectOf(p proven) *Effect {
 		Event: p.row.ID, Verified: p.place.Verified, Status: field[string](fields, "status"),
 		Dollars: record.Micros(field[int64](fields, "cost_micros")).Dollars(), Seconds: field[float64](fields, "seconds"),
 		Output: field[string](fields, "output"), Error: field[string](fields, "error"), Label: field[string](fields, "label"),
-		Findings: field[[]record.Finding](fields, "findings"),
-	}
-	for _, name := range []string{"output", "error", "result", "findings", "target"} {
-		if w, ok := withheldIn(name, fields[name]); ok {
-			e.Withheld = append(e.Withheld, w)
-		}
+		Findings: field[[]record.Finding](fields, "findings"), Withheld: withheldIn(fields),
 	}
 	return e
 }
 
-// withheldIn recognises what the store leaves in place of a text that it did not
-// keep: an object of exactly these two fields.
-func withheldIn(what string, raw json.RawMessage) (Withheld, bool) {
-	var w struct {
-		Label *string `json:"withheld"`
-		Bytes *int64  `json:"bytes"`
+// withheldIn tells what the store did not keep of an event's texts, nil for
+// nothing.
+func withheldIn(fields map[string]json.RawMessage) *Withheld {
+	w := Withheld{Label: field[string](fields, "withheld"), Bytes: field[int64](fields, "bytes")}
+	if w.Label == "" {
+		return nil
 	}
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	if len(raw) == 0 || d.Decode(&w) != nil || w.Label == nil {
-		return Withheld{}, false
-	}
-	out := Withheld{What: what, Label: *w.Label}
-	if w.Bytes != nil {
-		out.Bytes = *w.Bytes
-	}
-	return out, true
+	return &w
 }
 
 // readStored reads an intent's event.
@@ -171,13 +160,13 @@ func readStored(p proven) stored {
 		s.digest = field[string](s.fields, "digest")
 	}
 	s.approvals = field[[]storedApproval](s.fields, "approvals")
-	if s.approvals == nil {
+	if len(s.approvals) == 0 {
 		for _, person := range field[[]string](s.fields, "approved_by") {
 			s.approvals = append(s.approvals, storedApproval{Person: person})
 		}
 	}
 	labels := field[map[string]string](s.fields, "labels")
-	s.joined = s.label("label of the arguments", cmp.Or(field[string](s.fields, "args_label"), labels["args"]))
+	s.joined = s.label(argsLabel, cmp.Or(field[string](s.fields, "args_label"), labels["args"]))
 	s.context = s.joined // unless it is recorded
 	if text := cmp.Or(field[string](s.fields, "context_label"), labels["context"]); text != "" {
 		s.context, s.contextKnown = s.label("label of the context before", text), true
@@ -190,6 +179,9 @@ func readStored(p proven) stored {
 	slices.Sort(s.missing)
 	return s
 }
+
+// argsLabel is what is missing when the label of the arguments is.
+const argsLabel = "label of the arguments"
 
 // label reads a label; one that is not there is the worst, and missing.
 func (s *stored) label(what, text string) label.Label {
@@ -211,18 +203,16 @@ func (x *explainer) explain(ctx context.Context, s stored) (*ExplainedDecision, 
 			Kind: string(s.kind), Target: s.target, Agent: s.row.Agent, Session: s.row.Session,
 			Context: field[string](s.fields, "context"), Principal: field[string](s.fields, "principal"), Args: s.args,
 		},
-		Labels: ExplainedLabels{Result: labels["result"], Args: s.labelText("label of the arguments", s.joined)},
+		Labels: ExplainedLabels{Result: x.shown(labels["result"])},
 		Advice: append([]record.Finding{}, field[[]record.Finding](s.fields, "advice")...),
 		Held:   record.Micros(field[int64](s.fields, "reserved_micros")).Dollars(), Key: field[string](s.fields, "key"),
 		Digest: s.digest, PolicySet: s.set, Missing: append([]string{}, s.missing...), Rules: []ExplainedRule{},
 	}
-	for _, name := range []string{"args", "target", "because", "advice"} {
-		if w, ok := withheldIn(name, s.fields[name]); ok {
-			out.Asked.Withheld = append(out.Asked.Withheld, w)
-			if name == "args" {
-				out.Asked.Args = nil
-			}
-		}
+	if !slices.Contains(s.missing, argsLabel) {
+		out.Labels.Args = x.app.scheme().Format(s.joined)
+	}
+	if out.Asked.Withheld = withheldIn(s.fields); out.Asked.Withheld != nil {
+		out.Asked.Withheld.Label = x.shown(out.Asked.Withheld.Label)
 	}
 	if err := x.people(ctx, s, out); err != nil {
 		return nil, err
@@ -233,11 +223,13 @@ func (x *explainer) explain(ctx context.Context, s stored) (*ExplainedDecision, 
 	return out, x.judge(ctx, &s, out)
 }
 
-func (s *stored) labelText(what string, l label.Label) string {
-	if slices.Contains(s.missing, what) {
-		return ""
+// shown gives a stored label by the configured names.
+func (x *explainer) shown(text string) string {
+	l, err := label.Parse(text)
+	if err != nil {
+		return text
 	}
-	return l.String()
+	return x.app.scheme().Format(l)
 }
 
 // grant looks up the grant that a decision rested on, and who gave it.

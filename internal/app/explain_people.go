@@ -3,29 +3,24 @@ package app
 import (
 	"bytes"
 	"context"
-	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
+	"strings"
 	"time"
-
-	"github.com/hiddeco/sshsig"
-	"golang.org/x/crypto/ssh"
 
 	"sallyport/internal/action"
 	"sallyport/internal/approval"
+	"sallyport/internal/fault"
 	"sallyport/internal/record"
 )
 
 // ExplainedSignature is one signed answer about an action.
 type ExplainedSignature struct {
-	Kind     string    `json:"kind"` // approve, deny …
+	Kind     string    `json:"kind"` // approve (also what instructs, lowers or erases) or deny
 	Person   string    `json:"person,omitempty"`
 	Key      string    `json:"key,omitempty"` // fingerprint
 	Nonce    string    `json:"nonce,omitempty"`
-	Time     time.Time `json:"time"`     // it was stored
-	Verifies bool      `json:"verifies"` // now, against those who are trusted now
+	Time     time.Time `json:"time,omitzero"` // when it was stored
+	Verifies bool      `json:"verifies"`      // now, against those who are trusted now and what they may answer
 	Problem  string    `json:"problem,omitempty"`
 	Used     bool      `json:"used"` // this decision consumed its nonce
 }
@@ -33,63 +28,92 @@ type ExplainedSignature struct {
 // people adds the question that was put to people and what they signed.
 func (x *explainer) people(ctx context.Context, s stored, out *ExplainedDecision) error {
 	out.Signatures = []ExplainedSignature{}
-	digest, err := action.ParseDigest(s.digest)
+	for _, n := range field[[]record.Need](s.fields, "needs") {
+		out.Needs = append(out.Needs, ExplainedNeed{Count: n.Count, Group: n.Group, People: []string{}})
+	}
+	row, err := x.ask(ctx, s)
 	if err != nil {
-		x.unsigned(s, out)
+		return err
+	}
+	if row != nil {
+		if err := x.answers(ctx, s, *row, out); err != nil {
+			return err
+		}
+	}
+	unsigned(s, out)
+	return nil
+}
+
+// answers adds a question with its signatures, each verified now.
+func (x *explainer) answers(ctx context.Context, s stored, row record.AskRow, out *ExplainedDecision) error {
+	out.Ask = &ExplainedAsk{ID: row.ID, State: askOf(row, time.Now()).State, Expires: row.Expires}
+	svc, _, err := x.app.People(ctx, nil)
+	if err != nil {
+		return err
+	}
+	proof, err := svc.Evidence(ctx, row.ID)
+	if err != nil {
+		out.Ask.Problem = fault.PublicText(err)
 		return nil
 	}
-	ask, err := x.ask(ctx, s, digest)
-	if err != nil {
-		return err
-	}
-	if ask != nil {
-		shown := askOf(*ask, time.Now())
-		out.Ask = &ExplainedAsk{ID: ask.ID, State: shown.State, Expires: ask.Expires}
-		out.Needs = quorumIn(ask.Payload)
-	}
-	rows, err := x.st.Statements(ctx, digest)
-	if err != nil {
-		return err
-	}
-	for _, st := range rows {
-		sig := x.signature(st, digest)
-		consumed := slices.ContainsFunc(s.approvals, func(a storedApproval) bool {
-			return a.Nonce == sig.Nonce && a.Nonce != "" || a.Nonce == "" && a.Person == sig.Person
-		})
-		switch {
-		case consumed:
-		case ask == nil || sig.Nonce != ask.Nonce:
-			continue // an answer to another question about the same action
+	if needs, err := svc.Needs(row); err == nil && len(out.Needs) == 0 {
+		for _, n := range needs {
+			out.Needs = append(out.Needs, ExplainedNeed{Count: n.Count, Group: n.Group, People: []string{}})
 		}
-		if consumed {
-			if sig.Used, err = x.st.Consumed(ctx, sig.Nonce); err != nil {
+	}
+	x.members(ctx, out.Needs)
+	rows, err := x.st.Statements(ctx, row.Digest)
+	if err != nil {
+		return err
+	}
+	for _, a := range proof.Answers {
+		sig := ExplainedSignature{Kind: a.Kind, Person: a.Person, Key: a.KeyID, Nonce: row.Nonce, Verifies: a.Counts, Problem: a.Why, Time: storedAt(rows, a)}
+		if slices.ContainsFunc(s.approvals, func(r storedApproval) bool {
+			return r.Nonce == row.Nonce && r.Key == a.KeyID || r.Nonce == "" && r.Person == a.Person // older events name the person alone
+		}) {
+			if sig.Used, err = x.st.Consumed(ctx, row.Nonce); err != nil {
 				return err
 			}
 		}
 		out.Signatures = append(out.Signatures, sig)
 	}
-	x.unsigned(s, out)
 	return nil
 }
 
-// unsigned adds the approvals that the decision recorded and whose statements
-// are no longer stored.
-func (x *explainer) unsigned(s stored, out *ExplainedDecision) {
-	for _, a := range s.approvals {
-		if !slices.ContainsFunc(out.Signatures, func(g ExplainedSignature) bool {
-			return g.Kind == record.StatementApprove && g.Person == a.Person && (a.Key == "" || g.Key == a.Key)
-		}) {
-			out.Signatures = append(out.Signatures, ExplainedSignature{
-				Kind: record.StatementApprove, Person: a.Person, Key: a.Key, Nonce: a.Nonce, Used: a.Nonce != "",
-				Problem: "its statement is not stored, so it cannot be verified now",
-			})
+// storedAt tells when an answer was stored.
+func storedAt(rows []record.Statement, a approval.Answer) time.Time {
+	for _, st := range rows {
+		armor, signed, err := approval.ExportSignature(st.Envelope)
+		if err == nil && bytes.Equal(armor, a.Armor) && bytes.Equal(signed, a.Signed) {
+			return st.Created
 		}
+	}
+	return time.Time{}
+}
+
+// unsigned adds the approvals that the decision recorded and whose statements
+// are no longer stored, or that an older event names by the person alone.
+func unsigned(s stored, out *ExplainedDecision) {
+	for _, a := range s.approvals {
+		if slices.ContainsFunc(out.Signatures, func(g ExplainedSignature) bool {
+			return g.Kind != record.StatementDeny && (g.Key == a.Key || a.Key == "" && g.Person == a.Person)
+		}) {
+			continue
+		}
+		out.Signatures = append(out.Signatures, ExplainedSignature{
+			Kind: record.StatementApprove, Person: a.Person, Key: a.Key, Nonce: a.Nonce, Used: a.Nonce != "",
+			Problem: "its statement is not stored, so it cannot be verified now",
+		})
 	}
 }
 
 // ask finds the question that a decision answered: the one whose nonce it
-// consumed, else the newest that was there.
-func (x *explainer) ask(ctx context.Context, s stored, digest action.Digest) (*record.AskRow, error) {
+// consumed, else the newest that was there; nil for none.
+func (x *explainer) ask(ctx context.Context, s stored) (*record.AskRow, error) {
+	digest, err := action.ParseDigest(s.digest)
+	if err != nil {
+		return nil, nil //nolint:nilnil // a digest that is not recorded finds no question
+	}
 	rows, err := x.st.AsksAbout(ctx, digest)
 	if err != nil {
 		return nil, err
@@ -104,102 +128,36 @@ func (x *explainer) ask(ctx context.Context, s stored, digest action.Digest) (*r
 			best = r
 		}
 	}
+	if !strings.HasPrefix(lastOf(s.rules), "ask.") && len(s.approvals) == 0 {
+		return nil, nil //nolint:nilnil // nobody's answer was needed
+	}
 	return best, nil
 }
 
-// quorumIn reads whose answers a question needs from its statement.
-func quorumIn(payload []byte) []ExplainedNeed {
-	var out []ExplainedNeed
-	all, err := action.ParseObject(payload)
-	if err != nil {
-		return nil
+func lastOf(rules []string) string {
+	if len(rules) == 0 {
+		return ""
 	}
-	p, _ := all["predicate"].(map[string]any)
-	list, _ := p["quorum"].([]any)
-	for _, e := range list {
-		m, _ := e.(map[string]any)
-		count, _ := m["count"].(int64)
-		group, _ := m["group"].(string)
-		out = append(out, ExplainedNeed{Count: int(count), Group: group, People: []string{}})
-	}
-	return out
+	return rules[len(rules)-1]
 }
 
-// signature reads one stored answer and verifies it against who is trusted now.
-func (x *explainer) signature(st record.Statement, digest action.Digest) ExplainedSignature {
-	out := ExplainedSignature{Kind: st.Kind, Time: st.Created}
-	armored, signed, err := approval.ExportSignature(st.Envelope)
+// members names who can meet each need today. Nobody can while the trust file
+// is refused.
+func (x *explainer) members(ctx context.Context, needs []ExplainedNeed) {
+	src, _, err := x.app.trusted(ctx)
 	if err != nil {
-		out.Problem = "the stored envelope is damaged"
-		return out
+		return
 	}
-	sig, err := sshsig.Unarmor(armored)
+	r, err := src.roster(ctx)
 	if err != nil {
-		out.Problem = "the stored signature is damaged"
-		return out
+		return
 	}
-	out.Key = ssh.FingerprintSHA256(sig.PublicKey)
-	terms := termsOf(signed)
-	out.Nonce = terms.nonce
-	if terms.kind != "" {
-		out.Kind = terms.kind
+	for i := range needs {
+		needs[i].People = []string{}
+		for _, p := range r.Trust().People {
+			if slices.Contains(p.Groups, needs[i].Group) {
+				needs[i].People = append(needs[i].People, p.Name)
+			}
+		}
 	}
-	person, key, err := x.app.holderOf(out.Key)
-	out.Person = person
-	switch {
-	case err != nil:
-		out.Problem = "who is trusted now cannot be read: " + err.Error()
-	case key == nil:
-		out.Problem = "nobody who is trusted now holds this key"
-	case terms.digest != digest.String():
-		out.Problem = "it is about another action"
-	case terms.instance != x.app.Signer().Origin():
-		out.Problem = "it is of another instance"
-	case sshsig.Verify(bytes.NewReader(signed), sig, key, sshsig.HashSHA512, approval.Namespace) != nil:
-		out.Problem = "the signature does not fit the statement"
-	default:
-		out.Verifies = true
-	}
-	return out
-}
-
-// terms is what a signed statement says about itself.
-type signedTerms struct{ kind, nonce, instance, digest string }
-
-// termsOf reads the statement inside what was signed.
-func termsOf(signed []byte) (t signedTerms) {
-	i := bytes.IndexByte(signed, '{')
-	if i < 0 || !bytes.Equal(approval.PAE(signed[i:]), signed) {
-		return t
-	}
-	all, err := action.ParseObject(signed[i:])
-	if err != nil {
-		return t
-	}
-	p, _ := all["predicate"].(map[string]any)
-	t.kind, _ = p["kind"].(string)
-	t.nonce, _ = p["nonce"].(string)
-	t.instance, _ = p["instance"].(string)
-	if list, _ := all["subject"].([]any); len(list) == 1 {
-		subject, _ := list[0].(map[string]any)
-		d, _ := subject["digest"].(map[string]any)
-		t.digest, _ = d["sha256"].(string)
-	}
-	return t
-}
-
-// holderOf tells who of those that are trusted now holds a key, by its
-// fingerprint; nil when nobody does.
-func (a *App) holderOf(fingerprint string) (string, ssh.PublicKey, error) {
-	if _, err := os.Lstat(filepath.Join(a.Paths.Keys, approval.OwnerKey)); errors.Is(err, fs.ErrNotExist) {
-		return "", nil, nil // explaining makes no key
-	}
-	signer, err := approval.LoadOrCreateOwner(a.Paths.Keys)
-	if err != nil {
-		return "", nil, err
-	}
-	if ssh.FingerprintSHA256(signer.PublicKey()) != fingerprint {
-		return "", nil, nil
-	}
-	return ownerName(), signer.PublicKey(), nil
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -63,17 +64,20 @@ var ruleSettings = map[string]string{
 	"network.unlisted": "profiles.{profile}.network.allow",
 	"secrets.bound":    "secrets.{target}",
 	"budget":           "spendLimitDollars",
+
+	"commandProtection.manual": "agents.{agent}.commandProtection",
+	"commandProtection.auto":   "agents.{agent}.commandProtection",
 }
 
 // remedies says what would have allowed a denied action. What can be tried is
 // tried on today's rules; engine and q are nil when those cannot be read.
-func (x *explainer) remedies(engine *policy.Engine, q *record.Question, s stored, rules []ExplainedRule, out *ExplainedDecision) {
+func (x *explainer) remedies(ctx context.Context, engine *policy.Engine, q *record.Question, s stored, rules []ExplainedRule, out *ExplainedDecision) {
 	if out.Verdict == record.Allow.String() {
 		return
 	}
 	add := func(r Remedy) { out.Remedies = append(out.Remedies, r) }
 	if engine != nil {
-		x.tryPeople(engine, *q, out, add)
+		x.tryPeople(ctx, engine, *q, out, add)
 		x.tryLabels(engine, *q, add)
 	}
 	for _, r := range rules {
@@ -109,7 +113,7 @@ func (x *explainer) remedies(engine *policy.Engine, q *record.Question, s stored
 
 // tryPeople asks today's rules whether approvals, or a standing permission of
 // the owner's, would do.
-func (x *explainer) tryPeople(engine *policy.Engine, q record.Question, out *ExplainedDecision, add func(Remedy)) {
+func (x *explainer) tryPeople(ctx context.Context, engine *policy.Engine, q record.Question, out *ExplainedDecision, add func(Remedy)) {
 	q.Approvals = nil
 	first := engine.Decide(q)
 	if first.Verdict != record.Ask {
@@ -120,12 +124,10 @@ func (x *explainer) tryPeople(engine *policy.Engine, q record.Question, out *Exp
 			out.Needs = append(out.Needs, ExplainedNeed{Count: n.Count, Group: n.Group})
 		}
 	}
+	x.members(ctx, out.Needs)
 	q.Approvals = map[string]int{}
-	for i, n := range first.Needs {
+	for _, n := range first.Needs {
 		q.Approvals[n.Group] = n.Count
-		if i < len(out.Needs) {
-			out.Needs[i].People = x.app.peopleOf(out.Needs[i].Group)
-		}
 	}
 	r := Remedy{How: "approval", Text: "approval by " + needText(out.Needs), Tried: engine.Decide(q).Verdict == record.Allow}
 	if out.Ask != nil && out.Ask.State == record.AskOpen {
@@ -171,7 +173,7 @@ func (x *explainer) tryLabels(engine *policy.Engine, q record.Question, add func
 	if v := engine.Decide(clean).Verdict; v == record.Allow || v == record.Ask && engine.Decide(q).Verdict == record.Deny {
 		add(Remedy{
 			How: "label", Tried: true,
-			Text: fmt.Sprintf("a context that has read less: this one was %s with what it named, and a fresh one that is public/signed would be answered with %s", q.Args, v),
+			Text: fmt.Sprintf("a context that has read less: this one was %s with what it named, and one that is %s would be answered with %s", x.app.scheme().Format(q.Args), x.app.scheme().Format(label.Bottom), v),
 		})
 	}
 	if q.Action.Arg("taint") == "" && q.Action.Kind == "data.read" {
@@ -231,12 +233,4 @@ func shellWord(s string) string {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-}
-
-// peopleOf names those who are in a group today.
-func (a *App) peopleOf(group string) []string {
-	if group == "owner" {
-		return []string{ownerName()}
-	}
-	return []string{}
 }

@@ -45,7 +45,7 @@ func (x *explainer) judge(ctx context.Context, s *stored, out *ExplainedDecision
 	engine, err := x.app.engineFor(x.query.AgentFile)
 	if err != nil {
 		out.Now.Problem = "today's rules cannot be read: " + fault.PublicText(err)
-		x.remedies(nil, nil, *s, out.Rules, out)
+		x.remedies(ctx, nil, nil, *s, out.Rules, out)
 		return nil
 	}
 	q, err := x.question(ctx, s, out)
@@ -62,9 +62,9 @@ func (x *explainer) judge(ctx context.Context, s *stored, out *ExplainedDecision
 		out.Now.Nearest = &n
 	}
 	out.Now.Differs = out.Now.Verdict != out.Verdict || !slices.Equal(out.Now.Rules, plainRules(s.rules))
-	out.Labels.Ceiling, out.Labels.SinkFrom = q.Snapshot.Ceiling.String(), again.SinkOrigin
+	out.Labels.Ceiling, out.Labels.SinkFrom = x.app.scheme().Format(q.Snapshot.Ceiling), again.SinkOrigin
 	if again.SinkChecked {
-		out.Labels.Sink = again.SinkClearance.String()
+		out.Labels.Sink = x.app.scheme().Format(again.SinkClearance)
 	}
 	if s.row.Agent != "" {
 		out.Labels.Clearance = x.app.Config.Agent(s.row.Agent).Clearance
@@ -73,7 +73,7 @@ func (x *explainer) judge(ctx context.Context, s *stored, out *ExplainedDecision
 		out.Now.Unknown = append(out.Now.Unknown, "the agent: no configuration that was read names it; add its file with --agent-file")
 	}
 	out.Rules = rulesToday(s.rules, engine, again)
-	x.remedies(engine, &q, *s, rulesToday(stillDenying(s.rules, out.Now), engine, again), out)
+	x.remedies(ctx, engine, &q, *s, rulesToday(stillDenying(s.rules, out.Now), engine, again), out)
 	return nil
 }
 
@@ -149,7 +149,7 @@ func (x *explainer) question(ctx context.Context, s *stored, out *ExplainedDecis
 	now := &out.Now
 	if s.row.Agent != "" && snap.Context == label.Unlabelled && snap.Ceiling == label.New(label.Public, label.Foreign, 0) {
 		now.Unknown = append(now.Unknown, "the context's ceiling (that agent's clearance is taken)")
-		if snap.Ceiling, err = label.Parse(x.app.Config.Agent(s.row.Agent).Clearance); err != nil {
+		if snap.Ceiling, err = x.app.scheme().Parse(x.app.Config.Agent(s.row.Agent).Clearance); err != nil {
 			return record.Question{}, fault.Wrap("app.explainEvent", fault.Config, err)
 		}
 	}
@@ -161,13 +161,11 @@ func (x *explainer) question(ctx context.Context, s *stored, out *ExplainedDecis
 	if snap.Context = s.context; !s.contextKnown {
 		now.Unknown = append(now.Unknown, "the context's label before (that of the arguments is taken)")
 	} else {
-		out.Labels.Context = s.context.String()
+		out.Labels.Context = x.app.scheme().Format(s.context)
 	}
 	if !now.Exact {
 		now.Unknown = append(now.Unknown, "the exact arguments (what was stored is masked, shortened or without their labels)")
-		if row, ok := action.RowOf(s.kind); ok && s.joined != snap.Context && slices.Contains(row.Control, "item") {
-			act.ArgLabels = map[string]label.Label{"item": s.joined}
-		}
+		act.ArgLabels = map[string]label.Label{"item": s.joined} // the most that it can have been
 	}
 	groups := map[string]map[string]bool{}
 	for _, a := range s.approvals {
@@ -203,42 +201,27 @@ func (x *explainer) exact(ctx context.Context, act action.Action, s *stored) (ac
 	if fits(act) {
 		return act, true
 	}
-	digest, err := action.ParseDigest(s.digest)
-	if err != nil {
-		return act, false
+	if row, ok := action.RowOf(s.kind); ok && slices.Contains(row.Control, "item") {
+		item := act
+		item.ArgLabels = map[string]label.Label{"item": s.joined}
+		if fits(item) {
+			return item, true
+		}
 	}
-	row, err := x.ask(ctx, *s, digest)
+	row, err := x.ask(ctx, *s)
 	if err != nil || row == nil {
 		return act, false
 	}
-	shown := act
-	if shown.Args, shown.ArgLabels, shown.Schema = shownOf(row.Payload); fits(shown) {
-		return shown, true
-	}
-	return act, false
-}
-
-// shownOf reads the arguments that people were shown.
-func shownOf(payload []byte) (args map[string]any, labels map[string]label.Label, schema string) {
-	all, err := action.ParseObject(payload)
+	svc, _, err := x.app.People(ctx, nil)
 	if err != nil {
-		return nil, nil, ""
+		return act, false
 	}
-	p, _ := all["predicate"].(map[string]any)
-	object, _ := p["action"].(map[string]any)
-	args, _ = object["args"].(map[string]any)
-	schema, _ = object["schema"].(string)
-	texts, _ := object["arg_labels"].(map[string]any)
-	labels = map[string]label.Label{}
-	for name, v := range texts {
-		text, _ := v.(string)
-		l, err := label.Parse(text)
-		if err != nil {
-			l = label.Unlabelled
-		}
-		labels[name] = l
+	shown, err := svc.Describe(*row)
+	if err != nil || !fits(shown) {
+		return act, false
 	}
-	return args, labels, schema
+	shown.Session, shown.Context, shown.Principal = act.Session, act.Context, act.Principal
+	return shown, true
 }
 
 // principalOf reads "kind:name"; the tier of a person is not recorded.

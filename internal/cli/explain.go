@@ -238,11 +238,12 @@ func within(what, text string) string {
 	return "  (" + what + " " + text + ")"
 }
 
-func (p *page) withheld(list []app.Withheld) {
-	for _, w := range list {
-		p.line("withheld", fmt.Sprintf("%s (%s) was not stored, because its label is %s; an installation that keeps texts up to %s would have kept it",
-			w.What, bytesText(w.Bytes), w.Label, w.Label), p.c.paint.yellow)
+func (p *page) withheld(w *app.Withheld) {
+	if w == nil {
+		return
 	}
+	p.line("withheld", fmt.Sprintf("%s of text was not stored, because it was %s and texts are kept up to a lower label; with a clearance of %s it would have been kept",
+		bytesText(w.Bytes), w.Label, w.Label), p.c.paint.yellow)
 }
 
 func (p *page) decided(d *app.ExplainedDecision) {
@@ -299,6 +300,9 @@ func (p *page) signed(d *app.ExplainedDecision) {
 	p.title("People")
 	if a := d.Ask; a != nil {
 		p.line("question", fmt.Sprintf("%s, %s, until %s", a.ID, a.State, localTime(a.Expires)), nil)
+	}
+	if d.Ask != nil && d.Ask.Problem != "" {
+		p.line("", "its answers cannot be verified: "+d.Ask.Problem, p.c.paint.red)
 	}
 	for _, n := range d.Needs {
 		text := fmt.Sprintf("%d of %s", n.Count, n.Group)
