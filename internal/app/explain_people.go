@@ -68,9 +68,7 @@ func (x *explainer) answers(ctx context.Context, s stored, row record.AskRow, ou
 	}
 	for _, a := range proof.Answers {
 		sig := ExplainedSignature{Kind: a.Kind, Person: a.Person, Key: a.KeyID, Nonce: row.Nonce, Verifies: a.Counts, Problem: a.Why, Time: storedAt(rows, a)}
-		if slices.ContainsFunc(s.approvals, func(r storedApproval) bool {
-			return r.Nonce == row.Nonce && r.Key == a.KeyID || r.Nonce == "" && r.Person == a.Person // older events name the person alone
-		}) {
+		if slices.ContainsFunc(s.approvals, func(r storedApproval) bool { return r.Nonce == "" || r.Nonce == row.Nonce }) {
 			if sig.Used, err = x.st.Consumed(ctx, row.Nonce); err != nil {
 				return err
 			}
@@ -79,6 +77,19 @@ func (x *explainer) answers(ctx context.Context, s stored, row record.AskRow, ou
 	}
 	return nil
 }
+
+// by reports whether an approval was given with a key. An event may name the
+// person alone: an older one, or one whose key was masked. Somebody who is not
+// trusted any more has no name.
+func (r storedApproval) by(key, person string) bool {
+	if strings.HasPrefix(r.Key, fingerprint) {
+		return r.Key == key
+	}
+	return r.Person == person || person == ""
+}
+
+// fingerprint is how the id of a key begins.
+const fingerprint = "SHA256:"
 
 // storedAt tells when an answer was stored.
 func storedAt(rows []record.Statement, a approval.Answer) time.Time {
@@ -96,7 +107,7 @@ func storedAt(rows []record.Statement, a approval.Answer) time.Time {
 func unsigned(s stored, out *ExplainedDecision) {
 	for _, a := range s.approvals {
 		if slices.ContainsFunc(out.Signatures, func(g ExplainedSignature) bool {
-			return g.Kind != record.StatementDeny && (g.Key == a.Key || a.Key == "" && g.Person == a.Person)
+			return g.Kind != record.StatementDeny && a.by(g.Key, g.Person)
 		}) {
 			continue
 		}

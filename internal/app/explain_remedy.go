@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"sallyport/internal/action"
 	"sallyport/internal/label"
 	"sallyport/internal/policy"
 	"sallyport/internal/record"
@@ -176,7 +177,7 @@ func (x *explainer) tryLabels(engine *policy.Engine, q record.Question, add func
 			Text: fmt.Sprintf("a context that has read less: this one was %s with what it named, and one that is %s would be answered with %s", x.app.scheme().Format(q.Args), x.app.scheme().Format(label.Bottom), v),
 		})
 	}
-	if q.Action.Arg("taint") == "" && q.Action.Kind == "data.read" {
+	if q.Action.Arg("taint") == "" && q.Action.Kind == action.DataRead {
 		tainted := q
 		tainted.Action.Args = maps.Clone(q.Action.Args)
 		tainted.Action.Args["taint"] = "yes"
@@ -191,6 +192,9 @@ func (x *explainer) settingOf(r ExplainedRule, s stored, out *ExplainedDecision)
 	if r.ID == "R3c" {
 		if strings.Contains(out.Labels.SinkFrom, " ") { // a label of the agent's own, not a destination's
 			return "agents." + s.row.Agent + ".clearance"
+		}
+		if endpoint, _, ok := strings.Cut(s.target, "/"); ok && out.Labels.SinkFrom == "" && s.kind == action.ModelCall {
+			return "endpoints." + endpoint + ".clearance"
 		}
 		return out.Labels.SinkFrom
 	}

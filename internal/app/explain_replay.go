@@ -98,7 +98,7 @@ func plainRules(rules []string) []string {
 // stillDenying are the rules to get around: those that decided, and those that
 // would today.
 func stillDenying(then []string, now Replayed) []string {
-	if now.Verdict == record.Allow.String() {
+	if now.Verdict == record.Allow.String() || slices.Contains(now.Rules, unknownAgent) { // which hides the others
 		return then
 	}
 	out := slices.Clone(then)

@@ -244,7 +244,7 @@ func TestExplainRemedies(t *testing.T) {
 		no            string // a remedy that must not be offered
 	}{
 		"a blocked command":   {action.Exec, "sarah", "s-sarah", map[string]any{"script": "rm -rf /"}, "security.blocked_commands", "setting", "security.blocked_commands", "approval"},
-		"a model too low":     {action.ModelCall, "bob", "anthropic/claude", map[string]any{"messages": []any{}}, "R3c", "setting", "endpoints.anthropic.clearance", "grant"},
+		"a model too low":     {action.ModelCall, "sarah", "anthropic/claude", map[string]any{"messages": []any{}}, "R3c", "setting", "endpoints.anthropic.clearance", "grant"},
 		"a context that read": {action.ModelCall, "bob", "anthropic/claude", map[string]any{"messages": []any{}}, "R3c", "label", "", "approval"},
 		"nobody configured":   {action.Exec, "eve", "s-eve", map[string]any{"script": "ls"}, "agent.unknown", "setting", "agents.eve", "approval"},
 		"not permitted":       {action.ScheduleSet, "sarah", "sarah", map[string]any{"every": "1h"}, "R3a", "nothing", "", "approval"},
@@ -405,5 +405,28 @@ func TestExplainErased(t *testing.T) {
 	// Its outcome still stands, without a decision.
 	if x := w.ask(ExplainQuery{Event: id + 1}); x.Decision != nil || !x.Log.Verified {
 		t.Errorf("the outcome of what was erased: %+v", x)
+	}
+}
+
+// TestExplainWithheld: texts of a secret context are not there; that they are
+// not, and with which clearance they would be, is.
+func TestExplainWithheld(t *testing.T) {
+	w := newWhy(t, "none")
+	secret := label.New(label.Secret, label.Foreign, 0)
+	w.context("bob", secret, secret)
+	const canary = "the name of the source"
+	if err := w.do(action.Exec, "bob", "s-bob", map[string]any{"script": "echo " + canary}); !fault.Is(err, fault.Denied) && err != nil {
+		t.Fatal(err)
+	}
+	d := w.ask(newest).Decision
+	held := d.Asked.Withheld
+	if held == nil || held.Label != "secret/foreign" || held.Bytes < int64(len(canary)) {
+		t.Errorf("withheld: %+v of %+v", held, d.Asked)
+	}
+	if d.Now.Exact || len(d.Now.Unknown) == 0 {
+		t.Errorf("the question is said to be known: %+v", d.Now)
+	}
+	if text := fmt.Sprintf("%+v %+v", d, d.Effect); strings.Contains(text, canary) {
+		t.Errorf("explains with the text: %s", text)
 	}
 }

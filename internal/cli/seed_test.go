@@ -91,7 +91,7 @@ func (s *seeder) do(a action.Action, d record.Decision, fork *record.Fork, res r
 		return
 	}
 	rec, err := s.st.Intend(s.ctx, record.Intent{
-		Action: a, Digest: digest, Decision: d, Args: snap.Context, Revision: snap.Revision, PolicySet: "test", Fork: fork,
+		Action: a, Digest: digest, Decision: d, Context: snap.Context, Args: snap.Context, Revision: snap.Revision, PolicySet: "test", Fork: fork,
 		Reserve: record.Reservation{Account: "sarah", Micros: res.Cost, Limit: -1},
 	})
 	if err != nil || d.Verdict == record.Deny {
