@@ -139,6 +139,7 @@ func (r *run) begin(ctx context.Context) error {
 func (r *run) startShell(ctx context.Context) error {
 	r.cwd, r.shell = r.spec.Home, label.Bottom
 	if r.spec.NoShell {
+		r.cwd = "~" // there is no directory, and no host's path to show
 		return nil
 	}
 	var res record.Result
