@@ -90,6 +90,9 @@ func (e *Engine) becauseSink(f *facts) string {
 		return fmt.Sprintf("the context is %s and endpoint %q may receive only %s; set %s: %s in sallyport.yaml to send it there, or choose a local model in models:",
 			args, name, e.conf(f.sink.clearance), cmp.Or(by, "endpoints."+name+".clearance"), conf)
 	}
+	if f.sink.others {
+		return fmt.Sprintf("%s %q is listed for other agents, so for this one it is public, and the data is %s; send it where this agent may", a.Kind, a.Target, args)
+	}
 	if by == "" {
 		return fmt.Sprintf("the data is %s and nothing clears %s %q for more than public; list it with clearance %s in sallyport.yaml",
 			args, a.Kind, a.Target, conf)
