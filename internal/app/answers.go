@@ -71,7 +71,9 @@ func (a *App) AskText(ctx context.Context, id string) (Ask, error) {
 			Public: "the stored question " + id + " does not verify, so it must not be answered; run `sallyport verify`",
 		}
 	}
-	return ask, nil
+	detail, err := a.askDetail(ctx, row)
+	ask.Text += detail
+	return ask, err
 }
 
 // desk opens what answering needs, without making a database for a question

@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"strings"
@@ -400,44 +398,4 @@ func (a *App) ImportItems(ctx context.Context, r io.Reader, identity []byte, pre
 		return nil
 	})
 	return from, items, err
-}
-
-// shownMost is how much of an item's bytes a person is shown who is asked to
-// lower it, in bytes.
-const shownMost = 4 << 10
-
-// askDetail gives what people need to see besides the statement they sign: of a
-// lowering, the first bytes of the item. That they were read is on record.
-func (a *App) askDetail(ctx context.Context, row record.AskRow) (string, error) {
-	if row.Kind != action.DataLower {
-		return "", nil
-	}
-	var p struct {
-		Predicate struct {
-			Action struct {
-				Args struct {
-					Version uint64 `json:"version"`
-				} `json:"args"`
-			} `json:"action"`
-		} `json:"predicate"`
-	}
-	if err := json.Unmarshal(row.Payload, &p); err != nil {
-		return "", fault.Wrap("app.ask", fault.Corrupt, err)
-	}
-	var text string
-	err := a.withBench(ctx, nil, func(b *bench) error {
-		data, it, err := b.get(ctx, row.Target, map[string]any{"ask": row.ID})
-		if err != nil {
-			return err
-		}
-		defer clear(data)
-		if want := p.Predicate.Action.Args.Version; want != 0 && want != it.Version {
-			return fault.New("app.ask", fault.Conflict, "the item %s has another version than the one in question, so the answer would not count; ask anew", row.Target)
-		}
-		cut := data[:min(len(data), shownMost)]
-		shown := strings.ReplaceAll(approval.Visible(string(cut)), "\n", "\n  | ") // no line of it looks like one of ours
-		text = fmt.Sprintf("The item's first %d of %d bytes:\n  | %s\n", len(cut), len(data), shown)
-		return nil
-	})
-	return text, err
 }

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"sallyport/internal/action"
@@ -9,6 +10,7 @@ import (
 	"sallyport/internal/gate"
 	"sallyport/internal/label"
 	"sallyport/internal/record"
+	"sallyport/internal/store"
 	"sallyport/internal/vault"
 )
 
@@ -281,5 +283,42 @@ func (d *desk) destroy(ctx context.Context, a action.Action, id string) error {
 	if err := v.Erase(ctx, a.Principal, id, 0); err != nil && !fault.Is(err, fault.NotFound) {
 		return err
 	}
+	if err := d.forget(ctx, id, authorOf(a)); err != nil {
+		return err
+	}
 	return d.rows.DropObject(ctx, id)
+}
+
+// forgotten are the events that may tell of an item's content: its hash and
+// size, or the text where it was clear.
+var forgotten = []string{
+	string(action.DataRead) + ".*", string(action.DataWrite) + ".*", string(action.DataLower) + ".*",
+	string(action.DataHold) + ".*", string(action.DataExtract) + ".*",
+}
+
+// forget removes what the events about an item say; that they happened, when and
+// by whom stays proved.
+func (d *desk) forget(ctx context.Context, id, by string) error {
+	after := int64(0)
+	for {
+		rows, err := d.rows.Events(ctx, store.Filter{Types: forgotten, AfterID: after, Text: id, Limit: eventPage})
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			after = r.ID
+			var about struct {
+				Target string `json:"target"`
+			}
+			if json.Unmarshal(r.Data, &about) != nil || about.Target != id {
+				continue
+			}
+			if err := d.rows.Erase(ctx, r.ID, by); err != nil {
+				return err
+			}
+		}
+		if len(rows) < eventPage {
+			return nil
+		}
+	}
 }
