@@ -76,7 +76,7 @@ type operation struct {
 	person string                // who wants it, as the trust file names them
 	exec   gate.Executor         // nil: the carrier's
 	signer ssh.Signer            // signs the ask, if there is one; nil: others answer
-	asked  func(a record.AskRow) // told of the ask, if there is one; may be nil
+	asked  func(a record.AskRow) // told of the ask once it is signed, if there is one; may be nil
 }
 
 // operate passes one of the operator's own actions through the same gate that
@@ -128,14 +128,14 @@ func (s signingApprover) Await(ctx context.Context, req record.ApprovalRequest) 
 	if err != nil {
 		return nil, err
 	}
-	if s.by.asked != nil {
-		s.by.asked(row)
-	}
 	if s.by.signer != nil {
 		err := s.Approve(ctx, row.ID, s.by.signer)
 		if err != nil && !errors.Is(err, approval.ErrRequester) { // others must sign then
 			return nil, err
 		}
+	}
+	if s.by.asked != nil {
+		s.by.asked(row)
 	}
 	return s.Service.Await(ctx, req)
 }

@@ -75,6 +75,9 @@ func (a *App) Instruct(ctx context.Context, r InstructionRequest) (InstructionIn
 	if !ok {
 		return InstructionInfo{}, fault.New("app.instruct", fault.Denied, "nobody in the trust file holds the key that would sign, so no agent would take the instruction; `sallyport trust show` lists who may")
 	}
+	if ceiling, err := label.Parse(act.Arg("clearance")); err != nil || !ceiling.ConfFlowsTo(person.Clearance) {
+		return InstructionInfo{}, fault.New("app.instruct", fault.Denied, "%s is cleared for %s and cannot lend an agent %s; choose a lower --clearance", person.Name, person.Clearance, act.Arg("clearance"))
+	}
 	var ask record.AskRow
 	res, err := a.operate(ctx, act, operation{person: person.Name, signer: signer, asked: func(row record.AskRow) { ask = row }})
 	if err != nil {
