@@ -25,9 +25,10 @@ type ChangeSet struct {
 	Dir     string    `json:"dir"`
 	State   string    `json:"state"` // running, open, ended, committed or discarded
 	Started time.Time `json:"started"`
-	Count   int       `json:"count"`   // changes that wait
-	Deleted int       `json:"deleted"` // of these, deletions
-	Held    int       `json:"held"`    // of these, protected, in conflict or never to be committed
+	Count   int       `json:"count"`           // changes that wait
+	Deleted int       `json:"deleted"`         // of these, deletions
+	Held    int       `json:"held"`            // of these, protected, in conflict or never to be committed
+	Label   string    `json:"label,omitempty"` // what its session knew, where that is above its profile's view
 	Error   string    `json:"error,omitempty"`
 }
 
@@ -133,6 +134,9 @@ func (a *App) ChangeSets(ctx context.Context, all bool) ([]ChangeSet, error) {
 			return nil, err
 		}
 		info, err := describe(ctx, set, f.Live)
+		if err == nil {
+			info, err = a.labelled(ctx, set, info)
+		}
 		if err != nil {
 			info.Error = sentence(err)
 		}
@@ -190,7 +194,11 @@ func (a *App) Changes(ctx context.Context, id string) (ChangeSet, []Change, erro
 	for i, c := range list {
 		out[i] = changeOf(c)
 	}
-	return sumOf(set.Meta(), set.Live(), list), out, err
+	if err != nil {
+		return sumOf(set.Meta(), set.Live(), list), out, err
+	}
+	info, err := a.labelled(ctx, set, sumOf(set.Meta(), set.Live(), list))
+	return info, out, err
 }
 
 // DiffChange writes what one change does, safe for a terminal.
@@ -207,6 +215,7 @@ type CommitResult struct {
 	ID        string          `json:"id"`
 	Committed []string        `json:"committed"`
 	Skipped   []SkippedChange `json:"skipped"`
+	Label     string          `json:"label,omitempty"` // that the directory took on
 }
 
 // SkippedChange is a change that was not carried out, and why.
@@ -237,6 +246,10 @@ func (a *App) CommitChanges(ctx context.Context, id string, list []Change, confi
 		"path": dir, "changes": out.ID, "of_agent": set.Meta().Agent, "of_session": set.Meta().Session, "files": files,
 	}}
 	err = a.steer(ctx, act, func(ctx context.Context) error {
+		var err error
+		if out.Label, err = a.takeLabel(ctx, set); err != nil {
+			return err
+		}
 		res, err := set.Commit(ctx, inner, changes.CommitOptions{AllowProtected: confirmed, AllowConflict: confirmed})
 		out.Committed = append(out.Committed, res.Committed...)
 		for _, s := range res.Skipped {

@@ -111,8 +111,10 @@ func (e *engine) wire(ctx context.Context, agents []*config.Agent, asker approva
 	if err != nil {
 		return err
 	}
-	e.boxes = newSessions(dir)
-	e.desk = newDesk(a, st)
+	e.boxes, e.desk = newSessions(dir), newDesk(a, st)
+	e.boxes.snapshot, e.boxes.scheme, e.boxes.view = e.store.Snapshot, a.scheme(), a.viewLabel
+	e.boxes.places = &register{dir: filepath.Join(a.Paths.Home, "places"), rows: st}
+	e.desk.openFolder = e.boxes.openFolder
 	executors := e.desk.executors()
 	maps.Copy(executors, map[action.Kind]gate.Executor{
 		action.AgentSpawn: e.staff, action.ModelCall: e.models,
@@ -131,7 +133,7 @@ func (e *engine) wire(ctx context.Context, agents []*config.Agent, asker approva
 		return err
 	}
 	e.watched = newWatched(p, a.Config)
-	e.boxes.net = &outlets{gate: e.gate, models: e.watched, rules: rules, plans: e.plans, journal: e.store, state: e.app.Paths.Home, names: &grantedNames{grants: st.Grants, now: e.now}}
+	e.boxes.net = &outlets{snapshot: e.store.Snapshot, gate: e.gate, models: e.watched, rules: rules, plans: e.plans, journal: e.store, state: e.app.Paths.Home, names: &grantedNames{grants: st.Grants, now: e.now}}
 	return nil
 }
 
@@ -331,6 +333,9 @@ func (e *engine) boxSpec(ag *config.Agent, home string) (sandbox.Spec, error) {
 	if spec.View == sandbox.ViewWorkspace {
 		spec.Workdir = home // an agent's home is its own: there is nothing to review
 		box.show(&spec)
+	}
+	if spec.Folders, err = e.app.foldersFor(ag.Username, spec.View); err != nil {
+		return spec, err
 	}
 	spec.Env = box.environment("NAISYS_FOLDER="+paths.Naisys, "LANG=C.UTF-8", "TERM=dumb", "PAGER=cat", "TZ="+e.zone())
 	if f := e.opts.Fixture; f != nil {

@@ -225,6 +225,7 @@ func (g *guarded) run(ctx context.Context) error {
 		g.engine.boxes.sets[set.Store()] = set
 	}
 	g.engine.boxes.terminals[g.session] = g.seat
+	g.engine.boxes.told[g.session] = g.seat.raised
 	clearance, err := label.Parse(g.app.Config.Agent(g.name).Clearance)
 	if err != nil {
 		return fault.Wrap("app.guard", fault.Config, err)
@@ -313,6 +314,9 @@ func (g *guarded) finish(ctx context.Context) error {
 	for _, set := range g.sets {
 		err = errors.Join(err, set.End()) // of a session that never began too
 		info, serr := describe(ctx, set, false)
+		if serr == nil {
+			info, serr = g.app.labelled(ctx, set, info)
+		}
 		if serr != nil {
 			info.Error = sentence(serr)
 		}

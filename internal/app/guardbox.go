@@ -131,6 +131,9 @@ func (g *guarded) box() (sandbox.Spec, error) {
 	}
 	g.show(&spec)
 	var err error
+	if spec.Folders, err = g.app.foldersFor(g.name, spec.View); err != nil {
+		return spec, err
+	}
 	switch g.prof.Workdir {
 	case "cow":
 		err = g.copyOnWrite(&spec)

@@ -35,6 +35,10 @@ type outlet struct {
 	box    *sandbox.Sandbox
 	tally  *tally
 
+	server   *proxy.Server
+	snapshot func(context.Context, record.Scope) (record.Snapshot, error)
+	places   *tenancy // what comes back may raise the session
+
 	cancel context.CancelFunc
 	served sync.WaitGroup
 	notes  *refusals
@@ -46,14 +50,14 @@ type outlet struct {
 
 // openOutlet begins to serve. The payload may already be running: until then
 // its connections wait.
-func openOutlet(ctx context.Context, of *outlets, plan *outletPlan, who action.Action, box *sandbox.Sandbox, t *tally) (*outlet, error) {
+func openOutlet(ctx context.Context, of *outlets, plan *outletPlan, who action.Action, box *sandbox.Sandbox, t *tally, places *tenancy) (*outlet, error) {
 	hand := box.Handoff()
 	if hand == nil {
 		return nil, fault.New("app.outlet", fault.Unsupported, "the sandbox handed no connections over, so the network rules could not be kept; set network.off in the profile, or use tier full")
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	rules, names := of.rules, of.names
-	o := &outlet{plan: plan, gate: of.gate, rules: rules, models: of.models, who: who, box: box, tally: t, cancel: cancel, names: names, notes: newRefusals(of.journal, who)}
+	o := &outlet{snapshot: of.snapshot, places: places, plan: plan, gate: of.gate, rules: rules, models: of.models, who: who, box: box, tally: t, cancel: cancel, names: names, notes: newRefusals(of.journal, who)}
 	o.actions, o.refusals, o.room = newPace(actionBurst, actionsPerSecond), newPace(refusalBurst, refusalsPerSecond), newRoom(of.state)
 	dns := fakedns.New(fakedns.Options{
 		Allowed: func(name string) bool {
@@ -70,6 +74,7 @@ func openOutlet(ctx context.Context, of *outlets, plan *outletPlan, who action.A
 		cancel()
 		return nil, fault.Wrap("app.outlet", fault.Internal, err)
 	}
+	o.server = server
 	o.served.Go(func() { o.notes.write(ctx) })
 	o.served.Go(func() { _ = dns.Serve(ctx, hand.DNS, hand.DNSTCP) }) // the listeners end with the sandbox
 	o.served.Go(func() { _ = server.Serve(ctx, hand.TCP...) })
@@ -137,9 +142,17 @@ func (o *outlet) Connect(ctx context.Context, d proxy.Dest) (proxy.Passage, erro
 	if err := o.elsewhere(d); err != nil {
 		return nil, err
 	}
-	return o.open(ctx, o.act(action.NetConnect, hostPort(d), map[string]any{
-		"host": d.Host, "port": strconv.Itoa(int(d.Port)), "program": d.Program,
-	}))
+	return o.open(ctx, o.actionOf(d, nil), d)
+}
+
+// actionOf is what a request is judged as, or without one a connection.
+func (o *outlet) actionOf(d proxy.Dest, r *proxy.RequestInfo) action.Action {
+	args := map[string]any{"host": d.Host, "port": strconv.Itoa(int(d.Port)), "program": d.Program}
+	if r == nil {
+		return o.act(action.NetConnect, hostPort(d), args)
+	}
+	args["method"], args["path"], args["query"] = r.Method, r.Path, r.Query
+	return o.act(action.HTTPRequest, origin(r.Scheme, d.Host, d.Port)+r.Path, args)
 }
 
 // Request implements proxy.Judge.
@@ -147,13 +160,11 @@ func (o *outlet) Request(ctx context.Context, d proxy.Dest, r *proxy.RequestInfo
 	if err := o.elsewhere(d); err != nil {
 		return nil, err
 	}
-	return o.open(ctx, o.act(action.HTTPRequest, origin(r.Scheme, d.Host, d.Port)+r.Path, map[string]any{
-		"host": d.Host, "port": strconv.Itoa(int(d.Port)), "method": r.Method, "path": r.Path, "query": r.Query, "program": d.Program,
-	}))
+	return o.open(ctx, o.actionOf(d, r), d)
 }
 
 // open passes an action through the gate; the passage settles it.
-func (o *outlet) open(ctx context.Context, a action.Action) (proxy.Passage, error) {
+func (o *outlet) open(ctx context.Context, a action.Action, d proxy.Dest) (proxy.Passage, error) {
 	if err := o.admit(ctx); err != nil {
 		o.tally.refuse(string(a.Kind), a.Target, ruleOf(err), 1)
 		return nil, err
@@ -162,12 +173,28 @@ func (o *outlet) open(ctx context.Context, a action.Action) (proxy.Passage, erro
 	if err == nil {
 		_, err = p.Take()
 	}
+	if err == nil {
+		if err = o.raise(ctx, p, d); err != nil {
+			_, serr := o.gate.Settle(context.WithoutCancel(ctx), p, record.Result{}, err)
+			err = errors.Join(err, serr)
+		}
+	}
 	if err != nil {
 		o.denied(ctx, a, a.Target, err)
 		return nil, err
 	}
 	o.tally.pass(a)
 	return &passage{gate: o.gate, permit: p, ctx: ctx}, nil
+}
+
+// raise takes into account what comes back from a destination: it is written
+// down somewhere inside, and whoever hears of it must not be on the line.
+func (o *outlet) raise(ctx context.Context, p *gate.Permit, from proxy.Dest) error {
+	rose, err := o.places.raise(ctx, p.Label)
+	if rose {
+		_, err = o.cut(ctx, from)
+	}
+	return err
 }
 
 // admit lets an action come to the gate when its lines in the log have room.

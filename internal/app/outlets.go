@@ -8,6 +8,7 @@ import (
 	"sallyport/internal/fault"
 	"sallyport/internal/gate"
 	"sallyport/internal/policy"
+	"sallyport/internal/record"
 	"sallyport/internal/sandbox"
 )
 
@@ -18,11 +19,12 @@ type outlets struct {
 	rules  *policy.Engine
 	names  *grantedNames
 
-	journal journal
-	state   string // directory that everything is written down in
-	mu      sync.Mutex
-	plans   map[string]*outletPlan // by profile
-	tallies map[string]*tally      // by session, for whoever wants to watch
+	journal  journal
+	snapshot func(context.Context, record.Scope) (record.Snapshot, error)
+	state    string // directory that everything is written down in
+	mu       sync.Mutex
+	plans    map[string]*outletPlan // by profile
+	tallies  map[string]*tally      // by session, for whoever wants to watch
 }
 
 func (o *outlets) plan(profile string) (*outletPlan, error) {
@@ -54,7 +56,7 @@ func (o *outlets) watch(session string, t *tally) {
 }
 
 // open begins to serve the session that a session.start opened.
-func (o *outlets) open(ctx context.Context, a action.Action, box *sandbox.Sandbox) (*outlet, error) {
+func (o *outlets) open(ctx context.Context, a action.Action, box *sandbox.Sandbox, places *tenancy) (*outlet, error) {
 	p, err := o.plan(a.Target)
 	if err != nil {
 		return nil, err
@@ -66,5 +68,5 @@ func (o *outlets) open(ctx context.Context, a action.Action, box *sandbox.Sandbo
 		t = newTally(nil)
 	}
 	who := action.Action{Agent: a.Agent, Session: a.Session, Context: a.Context}
-	return openOutlet(ctx, o, p, who, box, t)
+	return openOutlet(ctx, o, p, who, box, t, places)
 }

@@ -33,6 +33,7 @@ type seat struct {
 	ended    atomic.Bool            // the person ended the program with a key
 	said     atomic.Pointer[string] // what the last key command did, for the status line
 	widening atomic.Bool            // it is asked whether to permit a destination
+	label    atomic.Pointer[string] // of the session, once a folder raised it
 }
 
 func (g *guarded) newSeat() *seat {
@@ -127,10 +128,23 @@ func (s *seat) status() string {
 			line += fmt.Sprintf(": %s (Ctrl-] a to allow it)", dest)
 		}
 	}
+	if l := s.label.Load(); l != nil {
+		line += ", " + *l
+	}
 	if said := s.said.Load(); said != nil {
 		line += "; " + *said
 	}
 	return line + "   Ctrl-] ? help"
+}
+
+// raised tells that a folder was opened and what the session is now.
+func (s *seat) raised(name, shown string) {
+	s.label.Store(&shown)
+	if !s.tty {
+		fmt.Fprintf(s.g.opts.Notes, "sallyport: folder %s was opened; this session is %s\n", name, shown)
+		return
+	}
+	s.say("folder " + name + " was opened")
 }
 
 // allowFor is how long a destination stays permitted that a key allowed.

@@ -35,6 +35,10 @@ func (p sessionPlan) args() map[string]any {
 	for _, o := range spec.Overlays {
 		overlays[o.Dir] = o.Store
 	}
+	folders := map[string]any{}
+	for _, f := range spec.Folders {
+		folders[f.Name] = map[string]any{"host": f.Host, "view": f.View, "notice": f.Notice}
+	}
 	l := spec.Limits
 	return map[string]any{
 		"view": spec.View, "tier": spec.MinTier.String(), "read_only": spec.ReadOnly, "shell": p.shell,
@@ -43,6 +47,7 @@ func (p sessionPlan) args() map[string]any {
 			"home": spec.Home, "workdir": spec.Workdir, "facts": spec.Facts,
 			"writable": texts(spec.Writable), "masked": texts(spec.Masked), "replace": replace,
 			"readonly": readonly, "overlays": overlays, "pinned": texts(spec.Pinned), "sockets": texts(spec.Sockets),
+			"folders": folders,
 		},
 		"limits": map[string]any{
 			"memory": l.Memory, "pids": int64(l.Pids), "file_size": l.FileSize, "cpu_seconds": l.CPUSeconds,
@@ -85,7 +90,7 @@ func planOf(args map[string]any) (sessionPlan, error) {
 	if r.flag(args, "network") {
 		spec.Network = sandbox.NetworkHandoff
 	}
-	spec.Mounts, spec.Overlays = r.mounts(mounts), r.overlays(mounts)
+	spec.Mounts, spec.Overlays, spec.Folders = r.mounts(mounts), r.overlays(mounts), r.folders(mounts)
 	p := sessionPlan{
 		spec: spec, shell: r.flag(args, "shell"),
 		timeout: time.Duration(r.number(limits, "timeout_ms")) * time.Millisecond, output: int(r.number(limits, "output_bytes")),
@@ -141,6 +146,16 @@ func (r *argReader) overlays(args map[string]any) []sandbox.Overlay {
 	all := r.object(args, "overlays")
 	for _, dir := range slices.Sorted(maps.Keys(all)) {
 		out = append(out, sandbox.Overlay{Dir: dir, Store: r.text(all, dir)})
+	}
+	return out
+}
+
+func (r *argReader) folders(args map[string]any) []sandbox.Folder {
+	var out []sandbox.Folder
+	all := r.object(args, "folders")
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		f := r.object(all, name)
+		out = append(out, sandbox.Folder{Name: name, Host: r.text(f, "host"), View: r.text(f, "view"), Notice: r.text(f, "notice")})
 	}
 	return out
 }

@@ -20,6 +20,7 @@ func TestSessionArgsCarryTheWholeSpec(t *testing.T) {
 		Masked: []string{"/m"}, Replace: map[string]string{"/etc": "/f"}, Facts: "/facts", Env: []string{"A=b"}, ReadOnly: true,
 		Network: sandbox.NetworkHandoff, Mounts: []sandbox.Mount{{Host: "/a", View: "/b", Optional: true}},
 		Overlays: []sandbox.Overlay{{Dir: "/w", Store: "/s"}}, Pinned: []string{"/w/.git/hooks"}, Sockets: []string{"/run/x"}, LocalSockets: true,
+		Folders: []sandbox.Folder{{Name: "hr", Host: "/srv/hr", View: "/data/hr", Notice: "closed"}},
 		Limits: sandbox.Limits{
 			Memory: 1 << 30, Pids: 9, FileSize: 3, CPUSeconds: 4, CPUPercent: 150, Disk: 5, DiskFiles: 6, Wall: time.Second, Tmp: 7,
 		},

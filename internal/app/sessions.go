@@ -12,8 +12,10 @@ import (
 	"sync"
 	"time"
 
+	"sallyport/internal/action"
 	"sallyport/internal/fault"
 	"sallyport/internal/gate"
+	"sallyport/internal/label"
 	"sallyport/internal/record"
 	"sallyport/internal/sandbox"
 	"sallyport/internal/sandbox/changes"
@@ -32,6 +34,12 @@ type sessions struct {
 	net       *outlets
 	sets      map[string]*changes.Set // by store: made before the session that fills them
 	terminals map[string]attach       // by session: where its program is seen and typed to
+
+	told     map[string]func(name, shown string) // by session: hears of opened folders
+	snapshot func(context.Context, record.Scope) (record.Snapshot, error)
+	places   *register // nil: nothing outlives these sessions
+	scheme   label.Scheme
+	view     func(profile string) label.Label
 }
 
 // session is one live sandbox with its shell.
@@ -43,12 +51,15 @@ type session struct {
 	outlet  *outlet
 	sets    []*changes.Set // where copy-on-write changes go
 	forget  func()         // ends the collecting that still goes on; nil for none
+	folders opening
+	places  *tenancy
+	unheed  func() // ends the answering of requests for folders; nil for none
 }
 
 func newSessions(dir string) *sessions {
 	return &sessions{
 		dir: dir, live: map[string]*session{}, lost: map[string]context.CancelCauseFunc{}, net: &outlets{},
-		sets: map[string]*changes.Set{}, terminals: map[string]attach{},
+		sets: map[string]*changes.Set{}, terminals: map[string]attach{}, told: map[string]func(name, shown string){},
 	}
 }
 
@@ -92,15 +103,7 @@ func (s startSession) Perform(ctx context.Context, p *gate.Permit) (record.Resul
 	if spec.View == sandbox.ViewWorkspace {
 		spec.Files = append(spec.Files, accountFiles(a.Agent, spec.Home)...)
 	}
-	if live.box, err = sandbox.Start(ctx, spec); err != nil {
-		return record.Result{}, errors.Join(err, live.close())
-	}
-	if spec.Network == sandbox.NetworkHandoff {
-		if live.outlet, err = s.net.open(ctx, a, live.box); err != nil {
-			return record.Result{}, errors.Join(err, live.close())
-		}
-	}
-	if err := s.began(live); err != nil {
+	if err := s.open(ctx, a, live, spec, p.Label); err != nil {
 		return record.Result{}, errors.Join(err, live.close())
 	}
 	report := live.box.Report()
@@ -119,6 +122,25 @@ func (s startSession) Perform(ctx context.Context, p *gate.Permit) (record.Resul
 	}
 	s.put(a.Session, a.Agent, live)
 	return res, nil
+}
+
+// open starts the sandbox of a session that knows l, and what serves it.
+func (s startSession) open(ctx context.Context, a action.Action, live *session, spec sandbox.Spec, l label.Label) (err error) {
+	if s.places != nil {
+		if live.places, err = s.places.enter(ctx, a.Session, a.Agent, spec, l, s.view(a.Target)); err != nil {
+			return err
+		}
+	}
+	if live.box, err = sandbox.Start(ctx, spec); err != nil {
+		return err
+	}
+	if spec.Network == sandbox.NetworkHandoff {
+		if live.outlet, err = s.net.open(ctx, a, live.box, live.places); err != nil {
+			return err
+		}
+	}
+	s.heedFolders(ctx, a, live, spec)
+	return s.began(live)
 }
 
 // collect gathers as trusted code what a confined agent cannot see.
@@ -213,6 +235,9 @@ func (s *sessions) endAll() error {
 
 func (l *session) close() error {
 	var errs []error
+	if l.unheed != nil {
+		l.unheed()
+	}
 	if l.shell != nil {
 		errs = append(errs, l.shell.Close())
 	}
@@ -231,6 +256,7 @@ func (l *session) close() error {
 	if l.facts != "" {
 		errs = append(errs, os.RemoveAll(l.facts))
 	}
+	l.places.leave() // nothing writes any more
 	return errors.Join(errs...)
 }
 
@@ -240,6 +266,14 @@ func (s execScript) Perform(ctx context.Context, p *gate.Permit) (record.Result,
 	a, err := p.Take()
 	if err != nil {
 		return record.Result{}, err
+	}
+	s.mu.Lock()
+	known := s.live[a.Target]
+	s.mu.Unlock()
+	if known != nil { // what the context knows, the script may write down, or what runs there tell
+		if err := known.learn(ctx, p.Label); err != nil {
+			return record.Result{}, err
+		}
 	}
 	if _, program := a.Args["argv"]; program {
 		return s.run(ctx, a)

@@ -64,6 +64,9 @@ func (l changesListCmd) Run(c *call) error {
 		}
 		t.print(c)
 		for _, s := range sets {
+			if s.Label != "" {
+				c.printf("%s: written by a session that was %s\n", visible(s.ID), c.paint.yellow(visible(s.Label)))
+			}
 			if s.Error != "" {
 				c.printf("%s: %s\n", visible(s.ID), c.paint.red(visible(s.Error)))
 			}
@@ -112,6 +115,9 @@ func (c *call) bookkeeping(n int, list []app.Change) {
 // heading says whose changes these are and where they go.
 func (c *call) heading(set app.ChangeSet) {
 	c.printf("%s by %s in %s (%s)\n", visible(set.ID), visible(set.Agent), visible(set.Dir), visible(set.State))
+	if set.Label != "" {
+		c.printf("  written by a session that was %s: committed, the directory takes that label on, and later sessions in it begin there\n", c.paint.yellow(visible(set.Label)))
+	}
 }
 
 // change writes one change and what holds it back.
@@ -367,6 +373,9 @@ func (c *call) committed(res app.CommitResult) error {
 		}
 	} else {
 		c.printf("committed %s of %s\n", plural(len(res.Committed), "change", "changes"), visible(res.ID))
+		if res.Label != "" {
+			c.printf("the directory holds %s now: sessions in it begin there, and agents that are not cleared for it do not start in it\n", c.paint.yellow(visible(res.Label)))
+		}
 		for _, s := range res.Skipped {
 			fmt.Fprintf(c.err, "skipped: %s: %s\n", visible(s.Path), visible(s.Reason))
 		}

@@ -56,6 +56,8 @@ type commands struct {
 	Keys    keysCmd    `cmd:"" group:"steer" help:"Make, list and end API keys of clients."`
 	Changes changesCmd `cmd:"" group:"steer" help:"Review, commit or discard what guarded programs wrote."`
 
+	Folders foldersCmd `cmd:"" group:"steer" help:"List labelled folders, and what directories that sessions wrote hold."`
+
 	Data    dataCmd    `cmd:"" group:"steer" help:"Seal, open, label and erase classified items."`
 	Backup  backupCmd  `cmd:"" group:"steer" help:"Seal the whole state directory to a recipient."`
 	Restore restoreCmd `cmd:"" group:"steer" help:"Restore a backup into an empty place."`

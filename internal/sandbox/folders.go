@@ -98,14 +98,14 @@ func (s Spec) resolveFolder(op string, f Folder) (Folder, error) {
 		if underAny(FolderRequests, f.View) || s.View == ViewAuditor && f.View != f.Host && !underAny(f.View, "/run", "/tmp") {
 			return usage("the folder %s cannot appear at %q; leave its place out, so that it appears at its own path", f.Name, f.View)
 		}
-		for _, p := range s.writable() {
-			if beneath(p, f.View) {
-				return f, fault.New(op, fault.Usage, "the folder %s at %q would cover the writable directory %q; give it another place", f.Name, f.View, p)
-			}
-		}
 	}
 	if shown := s.showing(f.Host); shown != "" {
 		return usage("%s lies in the labelled folder %s, which a session sees only after it was opened; work elsewhere, or name that directory's label otherwise", shown, f.Name)
+	}
+	for _, p := range s.writable() {
+		if f.View != "" && beneath(p, f.View) {
+			return usage("the folder %s at %q would cover the writable directory %q; give it another place", f.Name, f.View, p)
+		}
 	}
 	return f, nil
 }
