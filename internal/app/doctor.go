@@ -42,6 +42,7 @@ func (a *App) Doctor(ctx context.Context, production bool) []Check {
 	out = append(out, a.checkPermissions()...)
 	out = append(out, a.checkLog(ctx)...)
 	out = append(out, a.checkProxy(ctx)...)
+	out = append(out, a.checkOrganisation(ctx)...)
 	return append(out, a.checkModels()...)
 }
 
@@ -174,7 +175,7 @@ func (a *App) checkModels() []Check {
 			continue
 		}
 		seen[m.KeyEnv] = true
-		c := Check{Area: "models", Name: m.KeyEnv, State: CheckOK, Detail: fmt.Sprintf("set; %s may receive %s data", m.Provider, m.Clearance)}
+		c := Check{Area: "models", Name: m.KeyEnv, State: CheckOK, Detail: fmt.Sprintf("set; %s may receive %s data", m.Provider, a.ShowLabel(m.Clearance))}
 		if !m.KeySet {
 			c.State, c.Detail = CheckSkip, "not set; models of "+m.Provider+" cannot be called"
 			c.Remedy = "put it into the environment or " + filepath.Join(a.Paths.Home, ".env")
