@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +36,7 @@ func house() Settings {
 		s.Sinks,
 		Sink{Kind: action.MessageSend, Target: "post/edge/core", Clearance: internalMember, Floor: label.Member, Agents: []string{"core"}, Origin: "organisation.channels[0]"},
 		Sink{Kind: action.MessageSend, Target: "post/*", Clearance: topCeiling, Endorsed: true, Origin: "clearances.messages"},
+		Sink{Kind: action.DataRead, Target: "folder/desk", Clearance: topCeiling, Agents: []string{"core"}},
 		Sink{Kind: action.MessageSend, Target: "post/core/edge", Clearance: internalForeign, Endorsed: true, Agents: []string{"edge"}, Origin: "organisation.channels[1]"},
 	)
 	s.Instructable = []string{"core"}
@@ -50,9 +52,7 @@ func house() Settings {
 // about asks about an item with a label, from a context with another.
 func about(agent string, kind action.Kind, ref string, context, item label.Label, args map[string]any) record.Question {
 	all := map[string]any{"item": ref, "version": int64(1)}
-	for k, v := range args {
-		all[k] = v
-	}
+	maps.Copy(all, args)
 	q := ask(agent, kind, ref, context, all)
 	q.Snapshot.Ceiling, q.Snapshot.Bits = topCeiling, 4
 	if agent == "edge" {
@@ -94,6 +94,8 @@ func TestItems(t *testing.T) {
 		"above the endpoint":        {about("remote", action.DataRead, "o-1", publicMember, secretPlans, taint), record.Deny, "R1", ""},
 		"above the ceiling":         {changed(about("core", action.DataRead, "o-1", publicMember, secretPlans, taint), func(q *record.Question) { q.Snapshot.Ceiling = internalForeign }), record.Deny, "R1", ""},
 		"another compartment":       {about("core", action.DataRead, "o-1", publicMember, label.New(label.Public, label.Member, 2), taint), record.Deny, "R1", ""},
+		"of others":                 {about("edge", action.DataRead, "folder/desk", publicMember, publicMember, taint), record.Deny, "R1", ""},
+		"of its own":                {about("core", action.DataRead, "folder/desk", publicMember, publicMember, taint), record.Allow, "allow.data", ""},
 		"without a label":           {changed(about("edge", action.DataRead, "o-1", publicMember, label.Bottom, taint), func(q *record.Question) { q.Action.ArgLabels = nil }), record.Deny, "R1", ""},
 		"unknown agent":             {about("eve", action.DataRead, "o-1", publicMember, label.Bottom, nil), record.Deny, "agent.unknown", "clearance is public"},
 		"the operator's own":        {about("", action.DataRead, "o-1", label.Bottom, label.Unlabelled, nil), record.Allow, "allow.operator.data", ""},
@@ -181,9 +183,7 @@ func TestChildren(t *testing.T) {
 	e := engine(t, house())
 	spawn := func(agent, child string, context label.Label, l, ceiling string, more map[string]any) record.Question {
 		args := map[string]any{"context": "y", "label": l, "ceiling": ceiling}
-		for k, v := range more {
-			args[k] = v
-		}
+		maps.Copy(args, more)
 		return about(agent, action.AgentSpawn, child, context, label.Bottom, args)
 	}
 	for name, tt := range map[string]decided{

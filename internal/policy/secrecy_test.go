@@ -134,8 +134,11 @@ func secrecySettings() policy.Settings {
 			"edge": {Profile: "p", Ceiling: edgeSees, Clearance: edgeSees, Endpoint: edgeSees, Spawns: []string{"edge"}},
 		},
 		Sinks: []policy.Sink{
-			slot("edge", "core", modelSays), slot("core", "edge", edgeSees), slot("core", "core", everything),
-			{Kind: action.ToolCall, Target: "post", Clearance: open, Endorsed: true}, {Kind: action.ModelCall, Target: "m", Clearance: edgeSees},
+			slot("edge", "core", modelSays),
+			slot("core", "edge", edgeSees),
+			slot("core", "core", everything),
+			{Kind: action.ToolCall, Target: "post", Clearance: open, Endorsed: true},
+			{Kind: action.ModelCall, Target: "m", Clearance: edgeSees},
 		},
 		Results: []policy.Result{{Kind: action.ToolCall, Target: "post", Label: label.Bottom}},
 	}
