@@ -19,6 +19,12 @@ type Piece struct {
 	Text, Rest string
 }
 
+// Call reads what follows a built-in's name.
+func Call(arg string) (words []string, flags map[string]string, text string, err error) {
+	c, err := parseCall(arg)
+	return c.words, c.flags, c.text, err
+}
+
 // SplitReply splits once.
 func SplitReply(reply, user, cwd string) Piece {
 	return pieceOf(split(reply, prompts{user, "sallyport"}, cwd, builtins{}))

@@ -256,7 +256,7 @@ func TestCutReply(t *testing.T) {
 // without, and in a shell that nothing of it has touched.
 func TestMemory(t *testing.T) {
 	conf := label.New(label.Confidential, label.Foreign, 0)
-	l := newLab(t, `endsession "low"`, "echo x", `endsession "n"`, `endsession "n"`, "pause 1")
+	l := newLab(t, `endsession "low"`, "cd /canary", `endsession "n"`, `endsession "n"`, "pause 1")
 	l.raise(action.Exec, conf)
 	if _, err := l.once(spec()); err != nil {
 		t.Fatal(err)

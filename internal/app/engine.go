@@ -242,7 +242,7 @@ func (e *engine) wireModels(agents []*config.Agent) error {
 // gate.
 func (e *engine) deps(con Console, interrupts <-chan struct{}) agent.Deps {
 	return agent.Deps{
-		Gate: e.gate, Journal: e.store, Notes: e.store, Console: con, Now: e.now,
+		Gate: e.gate, Journal: e.store, Notes: memory{e}, Console: con, Now: e.now,
 		Budget: budget{e}, Reports: newReports{e.app}, Interrupts: interrupts,
 		Instructions: orders{e},
 	}
