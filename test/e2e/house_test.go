@@ -210,7 +210,7 @@ func TestHouse(t *testing.T) {
 	l.verify()
 }
 
-func digest(s string) string {
+func fingerprint(s string) string {
 	sum := sha256.Sum256([]byte(lots.ReplaceAllString(s, "LOT")))
 	return hex.EncodeToString(sum[:6])
 }
@@ -219,7 +219,7 @@ func digest(s string) string {
 // everything that they can say, do or leave.
 func traitors(s seen) string {
 	all := s.text()
-	word := "x" + digest(all)
+	word := "x" + fingerprint(all)
 	futures := append(regexp.MustCompile(`future (f-[0-9a-f]{20})`).FindAllString(all, -1), "", "")
 	future, last := strings.TrimPrefix(futures[0], "future "), strings.TrimPrefix(futures[max(0, len(futures)-3)], "future ")
 	leak := []string{
