@@ -71,6 +71,7 @@ func Open(ctx context.Context, o Options) (*App, error) {
 	}
 	a := &App{Paths: paths, Config: cfg, Env: env, exists: exists, envFiles: files}
 	a.Notices = append(append(a.Notices, cfg.Notices...), env.Notices...)
+	a.Notices = append(a.Notices, a.Replaced()...)
 	if renamed != "" {
 		a.Notices = append(a.Notices, renamed)
 	}

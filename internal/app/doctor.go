@@ -41,6 +41,7 @@ func (a *App) Doctor(ctx context.Context, production bool) []Check {
 	out = append(out, a.checkPolicy())
 	out = append(out, a.checkPermissions()...)
 	out = append(out, a.checkLog(ctx)...)
+	out = append(out, a.checkVault(ctx)...)
 	out = append(out, a.checkProxy(ctx)...)
 	out = append(out, a.checkOrganisation(ctx)...)
 	return append(out, a.checkModels()...)

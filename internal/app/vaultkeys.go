@@ -159,6 +159,12 @@ func (a *App) RetireKeys(ctx context.Context, oldest uint32) (VaultKeys, error) 
 			oldest = st.Epoch
 		}
 		_, err := v.Retire(ctx, oldest)
+		if fault.Is(err, fault.Conflict) {
+			err = &fault.Error{
+				Op: "app.vault", Kind: fault.Conflict, Err: err,
+				Public: "an item is still sealed with a key of an epoch that would be retired, so none was; run `sallyport data keys rewrap` first",
+			}
+		}
 		return nil, err
 	})
 }

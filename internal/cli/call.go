@@ -82,6 +82,17 @@ func (c *call) open(agentFile string, create bool) (*app.App, error) {
 	return a, nil
 }
 
+// replaced says which settings of older programs mean nothing here, at the start
+// of what runs long; with --verbose all notices were said.
+func (c *call) replaced(a *app.App) {
+	if c.flags.Verbose {
+		return
+	}
+	for _, n := range a.Replaced() {
+		fmt.Fprintln(c.err, "note: "+visible(n))
+	}
+}
+
 // with opens the installation for reading, runs f and closes it.
 func (c *call) with(f func(a *app.App) error) error { return c.withAgent("", f) }
 

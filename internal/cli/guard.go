@@ -46,6 +46,7 @@ func (g guardCmd) Run(c *call) error {
 	if err != nil {
 		return err
 	}
+	c.replaced(a)
 	in, out, errs := fileOf(c.in), fileOf(c.raw), fileOf(c.err)
 	if in == nil || out == nil || errs == nil {
 		return errors.Join(fault.New("guard", fault.Unsupported, "guard needs standard input, output and error to be files, pipes or a terminal"), a.Close())

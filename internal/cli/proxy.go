@@ -35,6 +35,7 @@ func (p proxyCmd) Run(c *call) error {
 	if err != nil {
 		return err
 	}
+	c.replaced(a)
 	err = a.Proxy(c.ctx, app.ProxyOptions{Listen: p.Listen, Out: c.err, Cut: pressed(c.ctx), Ready: p.ready(c)})
 	return errors.Join(err, a.Close())
 }
