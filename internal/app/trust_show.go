@@ -116,7 +116,8 @@ func (a *App) VerifyTrust(ctx context.Context) ([]TrustStep, error) {
 
 // ExportTrust writes, into a directory that must not exist yet, what verifies
 // signatures without Sallyport: allowed_signers and, of every version, the
-// envelope, the signed bytes and each signature as ssh-keygen takes it.
+// envelope, its own allowed_signers, the signed bytes and each signature as
+// ssh-keygen takes it.
 func (a *App) ExportTrust(ctx context.Context, dir string) ([]string, error) {
 	src, r, _, err := a.trustBase(ctx)
 	if err != nil {
@@ -125,8 +126,13 @@ func (a *App) ExportTrust(ctx context.Context, dir string) ([]string, error) {
 	if err := makeNewDir(dir); err != nil {
 		return nil, err
 	}
+	first, err := src.load(0, "", false)
+	if err != nil {
+		return nil, err
+	}
 	w := fileSet{dir: dir}
 	w.add("allowed_signers", r.AllowedSigners())
+	w.add("allowed_signers.0", first.AllowedSigners())
 	for v := int64(1); v <= r.Trust().Version; v++ {
 		name := fmt.Sprintf(oldTrustFiles, v)
 		file := name
@@ -146,6 +152,7 @@ func (a *App) ExportTrust(ctx context.Context, dir string) ([]string, error) {
 			return nil, err
 		}
 		w.add(name, envelope)
+		w.add(fmt.Sprintf("allowed_signers.%d", v), at.AllowedSigners())
 		w.add(fmt.Sprintf("trust.%d.statement", v), approval.PAE(s.Payload))
 		for i, sig := range s.Signatures() {
 			w.add(fmt.Sprintf("trust.%d.%d-%s.sig", v, i+1, nameIn(at, sig.PublicKey)), sshsig.Armor(sig))

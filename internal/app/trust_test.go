@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -133,7 +134,7 @@ func TestTrustRollback(t *testing.T) {
 		want string
 	}{
 		"rolled back": {old, "an older file was put back"}, "missing": {nil, "is missing"}, "cut": {good[:len(good)/2], "canonical form"},
-		"of another installation": {foreign, "is not the version 2"}, "two line feeds": {append(good[:len(good):len(good)], '\n'), "canonical form"},
+		"of another installation": {foreign, "is not the version 2"}, "two line feeds": {append(slices.Clip(good), '\n'), "canonical form"},
 	} {
 		if err := os.Remove(h.file(trustFile)); err != nil && !os.IsNotExist(err) {
 			t.Fatal(err)
@@ -351,7 +352,7 @@ func leftOpen(t *testing.T, path string) string {
 	if err := os.WriteFile(path+".open", b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(path+".open", 0o640); err != nil { //nolint:gosec // what is tried
+	if err := os.Chmod(path+".open", 0o640); err != nil {
 		t.Fatal(err)
 	}
 	return path + ".open"
@@ -376,7 +377,7 @@ func addKey(t *testing.T, keys agent.Agent, path string) {
 func serveAgent(t *testing.T, keys agent.Agent) string {
 	t.Helper()
 	sock := filepath.Join(t.TempDir(), "agent")
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "unix", sock) //nolint:usetesting // ended by Close
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "unix", sock)
 	if err != nil {
 		t.Fatal(err)
 	}
