@@ -14,10 +14,10 @@ import (
 	"sallyport/internal/action"
 )
 
-// TestManyMutations: 100,000 changed envelopes, none accepted. A third changes
+// TestMutations: 100,000 changed envelopes, none accepted. A third changes
 // bytes of the envelope, a third the statement below a signature that was good,
 // a third the signature itself, so that most of them parse.
-func TestManyMutations(t *testing.T) {
+func TestMutations(t *testing.T) {
 	l := newLab(t, nil)
 	row := l.published(t, asking(t, order(nil), owners(1)))
 	good, err := Sign(row.Payload, l.owner)
