@@ -360,3 +360,30 @@ func TestStoppedInHouse(t *testing.T) {
 		t.Errorf("%+v, %v", sum, err)
 	}
 }
+
+// TestMemoryCountsWhenEmpty: that there is no note is content of the slot too.
+func TestMemoryCountsWhenEmpty(t *testing.T) {
+	for _, note := range []string{"", "a note"} {
+		l, s := newHouse(t, "context", "pause 1")
+		s.Memory, l.noteL, l.note = rumour, rumour, note
+		if _, err := l.once(s); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(l.last(1), "label public/foreign") {
+			t.Errorf("with the note %q: %q", note, l.last(1))
+		}
+	}
+}
+
+// TestFailureIsAResult: an item that could not be read after the gate let it
+// has raised the context all the same.
+func TestFailureIsAResult(t *testing.T) {
+	l, s := newHouse(t, "read --taint broken", "context", "pause 1")
+	l.world.items["broken"] = item{broken, secret}
+	if _, err := l.once(s); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(l.last(1), "not completed") || !strings.Contains(l.last(2), "label secret{moon}/member") {
+		t.Errorf("the model read %q, then %q", l.last(1), l.last(2))
+	}
+}

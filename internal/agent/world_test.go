@@ -34,6 +34,9 @@ type world struct {
 	lowered []action.Action
 }
 
+// broken is the text of an item that cannot be opened.
+const broken = "\x00broken"
+
 type item struct {
 	text  string
 	label label.Label
@@ -133,6 +136,9 @@ func (w *world) perform(a action.Action) (record.Result, error) {
 			return record.Result{Output: "nothing yet"}, nil
 		case strings.HasPrefix(ref, "mail/"):
 			return record.Result{Output: strings.Join(w.mail[ref], "\n")}, nil
+		}
+		if w.items[ref].text == broken {
+			return record.Result{}, fault.New("world", fault.Unavailable, "it cannot be opened")
 		}
 		return record.Result{Output: w.items[ref].text}, nil
 	case action.DataWrite:

@@ -64,6 +64,9 @@ type minds struct {
 	seen []seen
 }
 
+// stall is what a mind thinks that never answers.
+const stall = "..."
+
 func newMinds(t *testing.T, think func(s seen) string) *minds {
 	m := &minds{think: think}
 	m.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -76,8 +79,13 @@ func newMinds(t *testing.T, think func(s seen) string) *minds {
 		m.mu.Lock()
 		m.seen = append(m.seen, s)
 		m.mu.Unlock()
+		said := think(s)
+		if said == stall {
+			<-r.Context().Done() // until whoever asked gives up
+			return
+		}
 		out, err := modelserver.Render("openai", modelserver.Reply{
-			Text: think(s), Pieces: 4000, Model: s.Model, Usage: &modelserver.Usage{Input: 10, Output: 1},
+			Text: said, Pieces: 4000, Model: s.Model, Usage: &modelserver.Usage{Input: 10, Output: 1},
 		}, s.Stream)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -208,6 +216,32 @@ func TestHouse(t *testing.T) {
 	r = l.ok("run", l.file("scout.yaml"), "--once", "--unattended")
 	l.has("the scout's run", r.text(), "mail from core: label public/member", "from chief", "well done", "sent to chief")
 	l.verify()
+}
+
+// TestChildEndsWithRun: a child whose model never answers ends with the run that
+// gave it work, and with the session: the next one is not kept from its own.
+func TestChildEndsWithRun(t *testing.T) {
+	t.Parallel()
+	m := newMinds(t, func(s seen) string {
+		if s.who() == "scout" {
+			return stall
+		}
+		future := regexp.MustCompile(`f-[0-9a-f]{20}`).FindString(s.text())
+		if strings.Contains(s.text(), "second") {
+			return script(s.turn(), `spawn scout "wait"`, "read "+future)
+		}
+		return script(s.turn(), `spawn scout "wait"`, `spawn scout "wait"`, "read "+future, `endsession "`+future+`"`)
+	})
+	l := newHouse(t, "the plan", m)
+	l.instruct("first")
+	l.instruct("second")
+	r := l.ok("run", l.file("chief.yaml"), "--once", "--unattended")
+	l.has("the chief's run", r.text(), "denied by taint", "Summary of chief")
+	if n := m.calls(func(s seen) bool { return s.who() == "scout" }); n == 0 {
+		t.Error("no child began")
+	}
+	l.verify()
+	l.has("what is known of the children", l.ok("events", "--limit", "200", "--json").out, `"session.end"`)
 }
 
 func fingerprint(s string) string {
