@@ -107,6 +107,7 @@ func TestItems(t *testing.T) {
 		"existing, same":            {about("core", action.DataWrite, "o-1", secretPlans, secretPlans, body("")), record.Allow, "allow.data", ""},
 		"existing, lower":           {about("core", action.DataWrite, "o-1", secretPlans, publicMember, body("")), record.Deny, "R5", "may not go there"},
 		"existing, above the agent": {about("edge", action.DataWrite, "o-1", publicMember, secretPlans, body("")), record.Deny, "R1", ""},
+		"existing, no label":        {changed(about("edge", action.DataWrite, "o-1", publicMember, label.Bottom, body("")), func(q *record.Question) { q.Action.ArgLabels = nil }), record.Deny, "R1", ""},
 		"operator raises":           {about("", action.DataWrite, "plan", label.Bottom, publicMember, map[string]any{"label": "secret/member", "from": "plan"}), record.Allow, "allow.operator.data", ""},
 		"operator endorses":         {about("", action.DataWrite, "plan", label.Bottom, publicForeign, map[string]any{"label": "public/member", "from": "plan"}), record.Deny, "R5", "ask for it to be lowered"},
 		"hold":                      {about("", action.DataHold, "plan", label.Bottom, publicForeign, map[string]any{"held": true}), record.Allow, "allow.operator", ""},

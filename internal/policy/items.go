@@ -38,10 +38,8 @@ func (e *Engine) itemOf(a *action.Action) item {
 			it.named, it.label = true, it.label.Join(l)
 		}
 	}
-	if !it.named && a.Agent != "" && (a.Kind != action.DataWrite || a.Target != newItem) {
-		it.named, it.label = true, label.Unlabelled
-	}
-	if !it.named && a.Kind != action.DataWrite {
+	fresh := a.Kind == action.DataWrite && (a.Agent == "" || a.Target == newItem)
+	if !it.named && !fresh {
 		it.named, it.label = true, label.Unlabelled
 	}
 	if l, ok := e.declared(a); ok && it.named {
