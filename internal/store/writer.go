@@ -355,21 +355,39 @@ func (t *tx) end() ([]byte, error) {
 	if err := t.flush(len(t.pending)); err != nil {
 		return nil, err
 	}
-	if err := t.conn.exec(`UPDATE head SET size=?, root=?, clock=?, behind=?`, t.tree.size, t.tree.root[:], t.tree.clock, t.tree.behind); err != nil {
-		return nil, err
-	}
-	// Of all checkpoints only the one over the former head may be unkept.
-	if err := t.conn.exec(`DELETE FROM checkpoints WHERE size=? AND kept=0`, t.stored); err != nil {
+	if err := t.conn.exec(`UPDATE head SET size=?, root=?, clock=?, behind=? WHERE id=1`, t.tree.size, t.tree.root[:], t.tree.clock, t.tree.behind); err != nil {
 		return nil, err
 	}
 	sig := <-signed
 	if sig.err != nil {
 		return nil, sig.err
 	}
-	err := t.conn.exec(`INSERT OR REPLACE INTO checkpoints (size, time, kept, note)
-		VALUES (?1, ?2, ?1/?3 > ?4/?3 OR ?2 - COALESCE((SELECT time FROM checkpoints ORDER BY size DESC LIMIT 1), 0) > ?5, ?6)`,
-		t.tree.size, t.tree.clock, keepEntries, t.stored, keepTime.Microseconds(), sig.note)
-	return sig.note, err
+	return sig.note, t.checkpoint(sig.note)
+}
+
+// moveCheckpoint makes the checkpoint over the former head, if it is not kept,
+// that over the new one.
+const moveCheckpoint = `UPDATE checkpoints SET size=?1, time=?2, note=?6,
+	kept = ?1/?3 > ?4/?3 OR ?2 - COALESCE((SELECT time FROM checkpoints WHERE size < ?4 ORDER BY size DESC LIMIT 1), 0) > ?5
+	WHERE size=?4 AND kept=0`
+
+// checkpoint stores a signed head. Of all checkpoints only the one over the
+// former head may be unkept: it becomes this one.
+func (t *tx) checkpoint(note []byte) error {
+	args := []any{t.tree.size, t.tree.clock, keepEntries, t.stored, keepTime.Microseconds(), note}
+	st, err := t.conn.stmt(moveCheckpoint)
+	if err != nil {
+		return err
+	}
+	res, err := t.conn.run(st, args)
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil || n > 0 {
+		return err
+	}
+	return t.conn.exec(`INSERT OR REPLACE INTO checkpoints (size, time, kept, note)
+		VALUES (?1, ?2, ?1/?3 > ?4/?3 OR ?2 - COALESCE((SELECT time FROM checkpoints ORDER BY size DESC LIMIT 1), 0) > ?5, ?6)`, args...)
 }
 
 // entry is what one thing that happened leaves in the database.
