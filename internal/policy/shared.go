@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"sync"
+
 	"github.com/cedar-policy/cedar-go/types"
 
 	"sallyport/internal/label"
@@ -12,9 +14,11 @@ import (
 type shared struct {
 	labels    map[label.Label]types.Record // labels without compartments
 	sinks     map[sinkKey]types.Record
-	flows     map[flow]types.Record
 	noHistory types.Record
 	noScreen  types.Set
+
+	mu    sync.RWMutex
+	flows map[flow]types.Record // of those that were asked for: few of all there could be
 }
 
 type sinkKey struct {
@@ -41,10 +45,6 @@ func newShared() *shared {
 			}
 		}
 	}
-	s.flows[permitted] = permitted.record()
-	foreign := permitted
-	foreign.trusted = false
-	s.flows[foreign] = foreign.record()
 	return s
 }
 
@@ -63,13 +63,18 @@ func (s *shared) sink(k sink) types.Record {
 	return sinkRecord(key)
 }
 
-// flow gives the record of comparisons; those of an action that a rule denies
-// are made when it is.
+// flow gives the record of comparisons.
 func (s *shared) flow(f flow) types.Record {
-	if r, ok := s.flows[f]; ok {
-		return r
+	s.mu.RLock()
+	r, ok := s.flows[f]
+	s.mu.RUnlock()
+	if !ok {
+		r = f.record()
+		s.mu.Lock()
+		s.flows[f] = r
+		s.mu.Unlock()
 	}
-	return f.record()
+	return r
 }
 
 func labelRecord(l label.Label) types.Record {
