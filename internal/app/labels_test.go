@@ -92,7 +92,7 @@ func TestNamesAreChecked(t *testing.T) {
 	if err := open("labels: {compartments: [finance, hr]}\n"); !fault.Is(err, fault.Config) {
 		t.Errorf("names that moved: %v", err)
 	}
-	for _, text := range []string{"", "{", `{"compartments": ["HR"]}`, `{"compartments": ["hr"]} {}`, `{"names": []}`, `{"compartments": ["` + strings.Repeat("x", maxLabelsFile) + `"]}`} {
+	for _, text := range []string{"", "{", `{"compartments": ["HR"]}`, `{"compartments": ["hr"]} {}`, `{"names": []}`, `{"compartments": ["hr"]}` + strings.Repeat(" ", maxLabelsFile)} {
 		if err := os.WriteFile(filepath.Join(a.Paths.Keys, labelsFile), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -224,7 +224,7 @@ func (e *engine) announce(agents []*config.Agent) {
 			say("Notice: %s", n)
 		}
 		m := e.targets[ag.Username]
-		what := fmt.Sprintf("cleared for %s data", strings.TrimSuffix(e.app.Config.ModelClearance(m.model), "/foreign"))
+		what := fmt.Sprintf("cleared for %s data", strings.TrimSuffix(e.app.ShowLabel(e.app.Config.ModelClearance(m.model)), "/foreign"))
 		if m.model.Provider == "builtin" {
 			what = "rules, no LLM, $0, nothing leaves this machine"
 		}
