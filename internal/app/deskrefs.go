@@ -114,6 +114,10 @@ func (d *desk) lookUp(ctx context.Context, a action.Action) (label.Label, int64,
 
 // item gives label and version of an item by its row.
 func (d *desk) item(ctx context.Context, a action.Action) (label.Label, int64, error) {
+	if path, ok := strings.CutPrefix(a.Arg("item"), placePrefix); ok {
+		l, err := d.placeLabel(ctx, a, path)
+		return l, 1, err // its label is all that changes of it, and what people sign
+	}
 	o, err := d.rows.Object(ctx, a.Arg("item"))
 	if fault.Is(err, fault.NotFound) {
 		return label.Unlabelled, 0, nil

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"time"
 
 	"sallyport/internal/action"
@@ -187,6 +188,9 @@ func errHeld(id string) error {
 // lower label; the old one stays as it is (rule R8).
 func (d *desk) lower(ctx context.Context, a action.Action, _ *gate.Permit) (record.Result, error) {
 	const op = "app.lower"
+	if path, ok := strings.CutPrefix(a.Arg("item"), placePrefix); ok {
+		return d.lowerPlace(ctx, a, path)
+	}
 	o, err := d.object(ctx, a)
 	if err != nil {
 		return record.Result{}, err

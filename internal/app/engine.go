@@ -317,7 +317,11 @@ func (e *engine) boxSpec(ag *config.Agent, home string) (sandbox.Spec, error) {
 	if err != nil {
 		return sandbox.Spec{}, err
 	}
-	for _, dir := range []string{home, paths.Reports} {
+	reports := paths.Reports
+	if len(cfg.Organisation.Tiers) > 0 { // what one tier writes is not for every other to read
+		reports = filepath.Join(reports, ag.Username)
+	}
+	for _, dir := range []string{home, reports} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return sandbox.Spec{}, &fault.Error{
 				Op: "app.home", Kind: fault.Unavailable, Err: err,
@@ -326,7 +330,7 @@ func (e *engine) boxSpec(ag *config.Agent, home string) (sandbox.Spec, error) {
 		}
 	}
 	spec := sandbox.Spec{
-		View: prof.View, MinTier: tierOf(e.opts.RequireTier, prof.RequiredTier), Home: home, Writable: []string{paths.Reports},
+		View: prof.View, MinTier: tierOf(e.opts.RequireTier, prof.RequiredTier), Home: home, Writable: []string{reports},
 		Masked: e.masked(), ReadOnly: cfg.ReadOnlyMode, Limits: limitsOf(prof.Limits), LocalSockets: prof.LocalSockets,
 	}
 	box := boxOf{app: e.app, profile: set.Profile, prof: prof, plan: e.plans[set.Profile], name: ag.Username, home: home, dir: home}

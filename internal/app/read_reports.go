@@ -46,6 +46,26 @@ func (a *App) Reports() ([]Report, error) {
 			Public: "the report folder " + a.Paths.Reports + " cannot be read; check its permissions",
 		}
 	}
+	out := reportsIn(a.Paths.Reports, entries)
+	for _, e := range entries { // agents of an organisation have folders of their own
+		if !e.IsDir() {
+			continue
+		}
+		dir := filepath.Join(a.Paths.Reports, e.Name())
+		if own, err := os.ReadDir(dir); err == nil {
+			out = append(out, reportsIn(dir, own)...)
+		}
+	}
+	slices.SortFunc(out, func(x, y Report) int {
+		return cmp.Or(y.Written.Compare(x.Written), cmp.Compare(y.File, x.File))
+	})
+	for i := range out {
+		out[i].N = i + 1
+	}
+	return out, nil
+}
+
+func reportsIn(dir string, entries []fs.DirEntry) []Report {
 	out := []Report{}
 	for _, e := range entries {
 		if !e.Type().IsRegular() || filepath.Ext(e.Name()) != ".txt" {
@@ -55,15 +75,9 @@ func (a *App) Reports() ([]Report, error) {
 		if err != nil {
 			continue // removed meanwhile
 		}
-		out = append(out, describeReport(a.Paths.Reports, info))
+		out = append(out, describeReport(dir, info))
 	}
-	slices.SortFunc(out, func(x, y Report) int {
-		return cmp.Or(y.Written.Compare(x.Written), cmp.Compare(y.File, x.File))
-	})
-	for i := range out {
-		out[i].N = i + 1
-	}
-	return out, nil
+	return out
 }
 
 func describeReport(dir string, info fs.FileInfo) Report {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"path/filepath"
 	"strings"
 
 	"sallyport/internal/app"
@@ -8,7 +9,42 @@ import (
 
 // foldersCmd is `sallyport folders`.
 type foldersCmd struct {
-	List foldersListCmd `cmd:"" default:"withargs" help:"List labelled folders, and directories that sessions gave a label."`
+	List  foldersListCmd  `cmd:"" default:"withargs" help:"List labelled folders, and directories that sessions gave a label."`
+	Lower foldersLowerCmd `cmd:"" help:"Give a directory that sessions wrote a lower label, once people signed."`
+}
+
+// foldersLowerCmd is `sallyport folders lower`.
+type foldersLowerCmd struct {
+	Path    string `arg:"" help:"The directory, as \"sallyport folders\" lists it."`
+	Label   string `arg:"" help:"The label it shall have: LEVEL{COMPARTMENTS}/INTEGRITY."`
+	Because string `required:"" help:"What for; people read it before they sign."`
+	Yes     bool   `short:"y" help:"Sign with the owner's key without asking again."`
+}
+
+// Help teaches.
+func (foldersLowerCmd) Help() string {
+	return `Look at what is in there first: the next session in it may tell it to whoever may hear the new label.
+No session that knows more may run in it meanwhile. Example:
+  sallyport folders lower ~/.sallyport/home/clerk internal --because "emptied"`
+}
+
+// Run lowers.
+func (f foldersLowerCmd) Run(c *call) error {
+	return c.with(func(a *app.App) error {
+		path, err := filepath.Abs(f.Path)
+		if err != nil {
+			return err
+		}
+		got, err := a.LowerPlace(c.ctx, path, f.Label, f.Because, c.asker(f.Yes))
+		if err != nil {
+			return err
+		}
+		if c.flags.JSON {
+			return c.json(got)
+		}
+		c.printf("%s is %s now\n", visible(got.Path), visible(got.Label))
+		return nil
+	})
 }
 
 // foldersListCmd is `sallyport folders [list]`.

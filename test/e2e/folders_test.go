@@ -143,6 +143,10 @@ echo changed > HR/pay || echo 'not writable'
 	if other.code == codeOK {
 		t.Errorf("it started:\n%s", other.text())
 	}
+	l.ends(7, "folders", "lower", config, host, "internal", "--because", "x", "--yes")
+	l.has("lowered", l.ok("folders", "lower", config, l.workdir(), "internal", "--because", "looked through", "--yes").out, "internal/foreign now")
+	other = l.guard("--as", "other", "--", "bash", "-c", "cat copied").wait(patience)
+	l.has("an agent in the lowered directory", other.out, "salary-canary") // people took it for internal
 	l.verify()
 }
 
