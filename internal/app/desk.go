@@ -35,6 +35,20 @@ func newDesk(a *App, st *store.Store) *desk {
 	return &desk{app: a, rows: st, room: &strongroom{app: a, book: st.Vault()}, futures: newFutures(), trail: trail{rows: st}}
 }
 
+// unlock asks for the vault's passphrase before the agents of an organisation
+// run: later the terminal is theirs. Without a terminal, who needs an item is
+// told.
+func (d *desk) unlock(ctx context.Context, agents bool) error {
+	if !agents || d.app.Config.Vault.Root != "passphrase" || len(d.app.Config.Organisation.Tiers) == 0 {
+		return nil
+	}
+	_, err := d.room.open(ctx, false)
+	if fault.Is(err, fault.NotFound) || fault.Is(err, fault.Unavailable) {
+		return nil
+	}
+	return err
+}
+
 func (d *desk) close() { d.room.close() }
 
 // performer is an executor made of a method: p tells the label of what comes of

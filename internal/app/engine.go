@@ -112,6 +112,9 @@ func (e *engine) wire(ctx context.Context, agents []*config.Agent, asker approva
 		return err
 	}
 	e.boxes, e.desk = newSessions(dir), newDesk(a, st)
+	if err := e.desk.unlock(ctx, len(e.targets) > 0); err != nil {
+		return err
+	}
 	e.boxes.snapshot, e.boxes.scheme, e.boxes.view = e.store.Snapshot, a.scheme(), a.viewLabel
 	e.boxes.places = &register{dir: filepath.Join(a.Paths.Home, "places"), rows: st}
 	e.desk.openFolder = e.boxes.openFolder
