@@ -57,7 +57,7 @@ func TestRealRooms(t *testing.T) {
 			t.Fatal(err)
 		}
 		d := l.deps()
-		d.Gate, d.Journal, d.Notes = g, st, slots{st}
+		d.Gate, d.Journal, d.Notes = g, st, st
 		s := spec()
 		s.Memory = host
 		s.Home, s.Label, s.Ceiling = home, label.New(label.Public, label.Member, 0), host
@@ -75,9 +75,8 @@ func TestRealRooms(t *testing.T) {
 	if !strings.Contains(l.screen.text(), "by the operator") || sum.Sessions != 2 || sum.Denied != 0 {
 		t.Errorf("%+v\n%s", sum, l.screen.text())
 	}
-	_, lb, _, err := st.LastNote(t.Context(), "sarah")
-	if err != nil || lb != host {
-		t.Errorf("the note has the label %v, %v; the host's view has %v", lb, err, host)
+	if note, ok, err := st.Memory(t.Context(), "sarah", host); err != nil || !ok || !strings.Contains(note, "note one") {
+		t.Errorf("the slot of the host's view holds %q, %v", note, err)
 	}
 	l, _ = run("echo three", "echo four", "echo five", "echo six")
 	if got := l.last(0); !strings.Contains(got, "Earlier note: note one") {
@@ -97,25 +96,13 @@ func TestRealRooms(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := l.deps()
-	d.Gate, d.Journal, d.Notes = g, st, slots{st}
+	d.Gate, d.Journal, d.Notes = g, st, st
 	s := spec()
 	s.Ceiling = host
 	got, err := agent.Run(t.Context(), s, d, agent.Options{Once: true})
 	if got.Ended != agent.EndedStopped || !fault.Is(err, fault.Denied) || len(l.requests) != 0 {
 		t.Errorf("a stopped agent: %+v, %v", got, err)
 	}
-}
-
-// slots are the store's notes as slots with a fixed label.
-type slots struct{ st *store.Store }
-
-func (s slots) Memory(ctx context.Context, agent string, slot label.Label) (string, bool, error) {
-	note, l, ok, err := s.st.LastNote(ctx, agent)
-	return note, ok && l == slot, err
-}
-
-func (s slots) SaveMemory(ctx context.Context, agent, note string, _, slot label.Label) error {
-	return s.st.SaveNote(ctx, agent, note, slot)
 }
 
 // bash runs each script in a bash of its own that ends by telling its

@@ -36,7 +36,7 @@ type stored struct {
 // storedApproval is one approval that an intent consumed.
 type storedApproval struct {
 	Person string   `json:"person"`
-	Key    string   `json:"key"`
+	Key    string   `json:"fingerprint"`
 	Nonce  string   `json:"nonce"`
 	Groups []string `json:"groups"`
 }

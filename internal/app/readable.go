@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"sallyport/internal/fault"
+	"sallyport/internal/label"
 	"sallyport/internal/obs"
 	"sallyport/internal/record"
 	"sallyport/internal/store"
@@ -52,6 +53,15 @@ func (r *readable) shows(channel string) bool {
 	return len(r.channels) == 0 || slices.Contains(r.channels, strings.ToLower(channel))
 }
 
+// clear gives a text as the readable log may hold it: masked, or left out where
+// the store withholds texts of that label too.
+func (r *readable) clear(l label.Label, text string) string {
+	if text == "" || r.Store.Clears(l) {
+		return r.text(text)
+	}
+	return "(withheld: " + l.String() + ")"
+}
+
 // Intend implements gate.Ledger.
 func (r *readable) Intend(ctx context.Context, in record.Intent) (record.Receipt, error) {
 	got, err := r.Store.Intend(ctx, in)
@@ -67,10 +77,11 @@ func (r *readable) Intend(ctx context.Context, in record.Intent) (record.Receipt
 	if !r.shows(store.Channel(a.Kind, a.Agent)) && err == nil {
 		return got, err
 	}
+	said := in.Context.Join(in.Args)
 	r.log.LogAttrs(ctx, level, "action",
-		slog.String("decision", verdict), slog.String("kind", string(a.Kind)), slog.String("target", r.text(a.Target)),
+		slog.String("decision", verdict), slog.String("kind", string(a.Kind)), slog.String("target", r.clear(said, a.Target)),
 		slog.String("agent", a.Agent), slog.String("session", a.Session), slog.Any("rules", in.Decision.Rules),
-		slog.String("because", r.text(in.Decision.Because)), slog.Int64("intent", got.ID), slog.Int64("leaf", got.Leaf))
+		slog.String("because", r.clear(said, in.Decision.Because)), slog.Int64("intent", got.ID), slog.Int64("leaf", got.Leaf))
 	return got, err
 }
 
@@ -82,7 +93,7 @@ func (r *readable) Settle(ctx context.Context, out record.Outcome) error {
 		level = slog.LevelWarn
 	}
 	r.log.LogAttrs(ctx, level, "outcome",
-		slog.Int64("intent", out.Intent), slog.String("status", string(out.Status)), slog.String("error", r.text(out.Err)),
+		slog.Int64("intent", out.Intent), slog.String("status", string(out.Status)), slog.String("error", r.clear(out.Result.Label, out.Err)),
 		slog.Int64("cost_micros", int64(out.Result.Cost)), slog.Duration("elapsed", out.Elapsed))
 	return err
 }

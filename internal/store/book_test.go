@@ -180,16 +180,16 @@ func TestAsksAndStatements(t *testing.T) {
 func TestNotesAndRuns(t *testing.T) {
 	s := open(t, t.TempDir())
 	ctx := t.Context()
-	if _, _, ok, err := s.LastNote(ctx, "bob"); ok || err != nil {
+	if _, ok, err := s.Memory(ctx, "bob", internalForeign); ok || err != nil {
 		t.Fatal(ok, err)
 	}
 	for _, n := range []string{"one", "two"} {
-		if err := s.SaveNote(ctx, "bob", n, internalForeign); err != nil {
+		if err := s.SaveMemory(ctx, "bob", n, internalForeign, internalForeign); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if n, l, ok, err := s.LastNote(ctx, "bob"); n != "two" || l != internalForeign || !ok || err != nil {
-		t.Fatal(n, l, ok, err)
+	if n, ok, err := s.Memory(ctx, "bob", internalForeign); n != "two" || !ok || err != nil {
+		t.Fatal(n, ok, err)
 	}
 	id, err := s.StartRun(ctx, []string{"bob"}, "s1")
 	if err != nil {

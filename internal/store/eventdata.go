@@ -355,7 +355,7 @@ func evidence(data map[string]any, in record.Intent, t *trimmer) {
 	approvals := make([]any, len(in.Approvals))
 	for i, p := range in.Approvals {
 		approvals[i] = map[string]any{
-			"person": t.text("approvals", p.Person), "key": t.text("approvals", p.KeyID), "nonce": t.text("approvals", p.Nonce),
+			"person": t.text("approvals", p.Person), "fingerprint": t.text("approvals", p.KeyID), "nonce": t.text("approvals", p.Nonce),
 			"groups": t.value("approvals", p.Groups, 0),
 		}
 	}

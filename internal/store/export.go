@@ -194,11 +194,9 @@ func (s *Store) Erase(ctx context.Context, event int64, by string) error {
 			return fault.New(name, fault.Conflict, "event %d was erased before", event)
 		}
 		// A session note is kept for the next session as well.
-		for _, table := range []string{"notes", "memory"} {
-			if _, err := t.exec(`DELETE FROM `+table+` WHERE EXISTS (SELECT 1 FROM events WHERE id=? AND event_type='session.note'
-				AND agent_id = agent AND instr(CAST(note AS TEXT), json_extract(data, '$.note')) = 1)`, event); err != nil {
-				return err
-			}
+		if _, err := t.exec(`DELETE FROM memory WHERE EXISTS (SELECT 1 FROM events WHERE id=? AND event_type='session.note'
+			AND agent_id = agent AND instr(CAST(note AS TEXT), json_extract(data, '$.note')) = 1)`, event); err != nil {
+			return err
 		}
 		data, err := marshal(map[string]any{"alert": validAlert(alert), "erased": true})
 		if err != nil {

@@ -73,7 +73,7 @@ func tell(t *testing.T, s *store.Store) {
 	}
 	_, err := s.Append(ctx, record.Event{Type: "session.comment", Alert: "dangerous", Data: map[string]any{"text": text, "n": 3.5}})
 	if err == nil {
-		err = s.SaveNote(ctx, "bob", text, label.Bottom)
+		err = s.SaveMemory(ctx, "bob", text, label.Bottom, internalForeign)
 	}
 	var id string
 	if err == nil {

@@ -41,10 +41,6 @@ func TestMigrateVersion1(t *testing.T) {
 	dir := version1(t)
 	ctx := t.Context()
 	s := open(t, dir)
-	note, l, ok, err := s.LastNote(ctx, "bob")
-	if note != "the note" || l != internalForeign || !ok || err != nil {
-		t.Errorf("note %q %s %t %v", note, l, ok, err)
-	}
 	if note, ok, err := s.Memory(ctx, "bob", internalForeign); note != "the note" || !ok || err != nil {
 		t.Errorf("memory %q %t %v", note, ok, err)
 	}

@@ -81,7 +81,6 @@ var sweeps = []string{
 	`DELETE FROM asks WHERE id IN (SELECT id FROM asks WHERE expires < min(?1, ?2) LIMIT ?3)`,
 	`DELETE FROM statements WHERE id IN (SELECT id FROM statements s WHERE kind <> 'grant' AND created < ?1
 		AND NOT EXISTS (SELECT 1 FROM asks a WHERE a.digest = s.digest) LIMIT ?3)`,
-	`DELETE FROM notes WHERE agent IN (SELECT agent FROM notes WHERE time < ?1 LIMIT ?3)`,
 	`DELETE FROM memory WHERE (agent, slot) IN (SELECT agent, slot FROM memory WHERE time < ?1 LIMIT ?3)`,
 	`DELETE FROM instructions WHERE n IN (SELECT n FROM instructions WHERE expires < min(?1, ?2) LIMIT ?3)`,
 	`DELETE FROM allowances WHERE account IN (SELECT account FROM allowances WHERE account >= 'day:' AND account < 'day:' || date(?1/1000000, 'unixepoch')

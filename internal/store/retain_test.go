@@ -217,7 +217,7 @@ func TestRetainSweeps(t *testing.T) {
 			err = s.PutStatement(ctx, d, []byte("{}"), record.StatementApprove)
 		}
 		if err == nil {
-			err = s.SaveNote(ctx, suffix, "note", internalForeign)
+			err = s.SaveMemory(ctx, suffix, "note", internalForeign, internalForeign)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -231,7 +231,7 @@ func TestRetainSweeps(t *testing.T) {
 	}
 	for table, want := range map[string]string{
 		"alerts.rule": "alive-new alive-old ended-new", "deliveries.state": "pending pending pending", "asks.id": "new",
-		"statements.kind": "approve", "notes.agent": "new", "allowances.account": "day:2026-02-10 key:k",
+		"statements.kind": "approve", "memory.agent": "new", "allowances.account": "day:2026-02-10 key:k",
 	} {
 		if got := column(t, dir, table); got != want {
 			t.Errorf("%s: %s, want %s", table, got, want)

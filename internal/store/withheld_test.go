@@ -209,8 +209,8 @@ func TestEvidence(t *testing.T) {
 	got := events(t, s, "exec.start")[0]
 	want := map[string]any{
 		"approvals": []any{
-			map[string]any{"person": "ann", "key": "SHA256:x", "nonce": "aa", "groups": []any{"owner"}},
-			map[string]any{"person": "eve", "key": "SHA256:y", "nonce": "aa", "groups": []any{}},
+			map[string]any{"person": "ann", "fingerprint": "SHA256:x", "nonce": "aa", "groups": []any{"owner"}},
+			map[string]any{"person": "eve", "fingerprint": "SHA256:y", "nonce": "aa", "groups": []any{}},
 		},
 		"needs": []any{map[string]any{"count": 2.0, "group": "owner"}}, "digest": in.Digest.String(),
 		"policy": "set", "context_label": "public/member", "args_label": "public/member",

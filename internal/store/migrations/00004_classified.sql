@@ -81,6 +81,7 @@ CREATE TABLE memory (
   PRIMARY KEY (agent, slot)
 ) WITHOUT ROWID;
 INSERT INTO memory SELECT agent, label, CAST(note AS BLOB), time FROM notes;
+DROP TABLE notes;
 
 CREATE TABLE trust_pin (
   id      INTEGER PRIMARY KEY CHECK (id = 1),
