@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"regexp"
 	"strings"
+	"sync"
 
 	"sallyport/internal/action"
 	"sallyport/internal/fault"
@@ -81,20 +82,24 @@ const (
 	folderPrefix = "folder/"
 )
 
+// Forms of names, made when they are asked for: a program that starts, and the
+// stage of each sandbox is one, should not wait for them.
 var (
-	handleForm = regexp.MustCompile(`^[omf]-[0-9a-f]{20}$`)
-	nameForm   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(/[A-Za-z0-9][A-Za-z0-9._-]{0,63}){0,3}$`)
+	handleForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[omf]-[0-9a-f]{20}$`) })
+	nameForm   = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(/[A-Za-z0-9][A-Za-z0-9._-]{0,63}){0,3}$`)
+	})
 )
 
 func isHandle(kind, ref string) bool {
-	return handleForm.MatchString(ref) && ref[:1] == kind
+	return handleForm().MatchString(ref) && ref[:1] == kind
 }
 
 // checkName refuses what the operator may not call an item: a name that could be
 // taken for a handle, a list or a folder, or for another name.
 func checkName(name string) error {
 	head, _, _ := strings.Cut(name, "/")
-	if !nameForm.MatchString(name) || handleForm.MatchString(name) || head == refIndex || head == refNew || head == "mail" || head == "folder" {
+	if !nameForm().MatchString(name) || handleForm().MatchString(name) || head == refIndex || head == refNew || head == "mail" || head == "folder" {
 		return fault.New("app.item", fault.Usage,
 			"%q is no name of an item: up to four parts of letters, digits, '.', '_' and '-' parted by '/', the first not index, new, mail or folder, and no handle; choose another", clipped(name))
 	}

@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/alecthomas/kong"
 	"golang.org/x/term"
 
 	"sallyport/internal/app"
@@ -27,7 +26,6 @@ type call struct {
 	raw      io.Writer // standard output itself, behind out
 	environ  []string
 	flags    *globals
-	parser   *kong.Kong
 	command  string
 
 	width int   // columns of a table; 0 = no limit (piped)

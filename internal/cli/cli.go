@@ -1,11 +1,15 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"os"
 	"os/signal"
+	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/alecthomas/kong"
 )
@@ -96,15 +100,10 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	var tree commands
 	out := &output{w: stdout}
 	c := &call{ctx: ctx, in: stdin, out: out, raw: stdout, err: stderr, environ: environ, flags: &tree.globals}
-	parser, err := newParser(&tree, c)
-	if err != nil {
-		return c.fail(err)
-	}
-	c.parser = parser
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}
-	parsed, err := parser.Parse(args)
+	parsed, err := parse(&tree, c, args)
 	if errors.Is(err, errHelpShown) {
 		return c.written(out)
 	}
@@ -131,13 +130,61 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return c.written(out)
 }
 
+// parse parses a command line. To build the model of all commands takes longer
+// than most commands run, so that of the one which is named first is tried alone.
+// What it cannot parse, and what asks for help, is for the whole: it knows what
+// else there is.
+func parse(tree *commands, c *call, args []string) (*kong.Context, error) {
+	if one := tree.named(args[0]); one != nil && !slices.ContainsFunc(args, asksHelp) {
+		parser, err := kong.New(&tree.globals, append(parserOptions(c), one)...)
+		if err == nil {
+			if parsed, err := parser.Parse(args); err == nil {
+				return parsed, nil
+			}
+		}
+		*tree = commands{} // it may have been parsed in part
+	}
+	parser, err := newParser(tree, c)
+	if err != nil {
+		return nil, err
+	}
+	return parser.Parse(args)
+}
+
+// asksHelp reports whether a word may be the flag for help, alone or among
+// other short ones.
+func asksHelp(word string) bool {
+	return word == "--help" || strings.HasPrefix(word, "-") && !strings.HasPrefix(word, "--") && strings.Contains(word, "h")
+}
+
+// named gives the command of that name as the only one of a parser, nil if
+// there is none.
+func (t *commands) named(word string) kong.Option {
+	v := reflect.ValueOf(t).Elem()
+	for f, value := range v.Fields() {
+		if _, ok := f.Tag.Lookup("cmd"); !ok || word != cmp.Or(f.Tag.Get("name"), strings.ToLower(f.Name)) {
+			continue
+		}
+		return kong.DynamicCommand(word, f.Tag.Get("help"), f.Tag.Get("group"), value.Addr().Interface(), string(f.Tag))
+	}
+	return nil
+}
+
+// newParser makes the parser of all commands.
 func newParser(tree *commands, c *call) (*kong.Kong, error) {
-	return kong.New(tree,
+	return kong.New(tree, parserOptions(c)...)
+}
+
+// whole gives the parser of all commands to one that tells about them.
+func (c *call) whole() (*kong.Kong, error) { return newParser(&commands{}, c) }
+
+func parserOptions(c *call) []kong.Option {
+	return []kong.Option{
 		kong.Name("sallyport"), kong.Description(description),
 		kong.Writers(c.out, c.err), kong.NoDefaultHelp(),
 		kong.ExplicitGroups(groups),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
 		kong.Exit(func(int) {}), // help is an error here (errHelpShown), so nothing exits
 		kong.Bind(c),
-	)
+	}
 }

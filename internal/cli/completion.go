@@ -22,7 +22,11 @@ func (completionCmd) Help() string {
 
 // Run writes the script.
 func (k completionCmd) Run(c *call) error {
-	words := completionWords(c.parser.Model.Node)
+	parser, err := c.whole()
+	if err != nil {
+		return err
+	}
+	words := completionWords(parser.Model.Node)
 	switch k.Shell {
 	case "bash":
 		c.printf("%s", bashScript(words))

@@ -74,7 +74,11 @@ func (t topicCmd) Run(c *call) error {
 			return nil
 		}
 	}
-	_, err := c.parser.Parse(append(words, "--help"))
+	parser, err := c.whole()
+	if err != nil {
+		return err
+	}
+	_, err = parser.Parse(append(words, "--help"))
 	if errors.Is(err, errHelpShown) {
 		return nil
 	}

@@ -17,8 +17,12 @@ func (manCmd) Help() string {
 
 // Run writes the page, made from the same tree as the help.
 func (manCmd) Run(c *call) error {
+	parser, err := c.whole()
+	if err != nil {
+		return err
+	}
 	var b strings.Builder
-	app := c.parser.Model
+	app := parser.Model
 	first, rest, _ := strings.Cut(description, "\n\n")
 	fmt.Fprintf(&b, ".TH SALLYPORT 1 \"\" \"sallyport %s\" \"User Commands\"\n", roff(buildVersion(c.ctx).Version))
 	b.WriteString(".SH NAME\nsallyport \\- run AI agents behind one guarded door\n")

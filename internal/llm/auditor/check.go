@@ -3,6 +3,7 @@ package auditor
 import (
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // Status is what became of one check. The letters are the tracker's.
@@ -86,8 +87,8 @@ type Result struct {
 const maxEvidence = 5 // lines of evidence kept per finding; the rest is counted
 
 var (
-	groupRE = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
-	pathRE  = regexp.MustCompile(`^[A-Za-z0-9/._@*-]{1,120}$`)
+	groupRE = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`) })
+	pathRE  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9/._@*-]{1,120}$`) })
 )
 
 // judge turns a check's output into its result. A finding wins over a gap, a gap
@@ -126,7 +127,7 @@ func need(n Note) string {
 		return "time"
 	case strings.HasPrefix(n.What, factsDir):
 		return "collector"
-	case groupRE.MatchString(n.Who) && n.Who != "root":
+	case groupRE().MatchString(n.Who) && n.Who != "root":
 		return n.Who
 	}
 	return "root"
@@ -134,7 +135,7 @@ func need(n Note) string {
 
 func gap(n Note) string {
 	what := n.What
-	if !pathRE.MatchString(what) {
+	if !pathRE().MatchString(what) {
 		what = "(a file with an odd name)"
 	}
 	if n.Kind == "partial" {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // factsDir is where the sandbox mounts what the trusted collector gathered.
@@ -36,7 +37,9 @@ const adminPrefix = "Message from admin: "
 
 var (
 	idRE     = regexp.MustCompile(`^[A-Z]{2,5}-[0-9]{2}$`)
-	promptRE = regexp.MustCompile(`\[Tokens: ([0-9,]{1,12})/([0-9,]{1,12})\][^\n]{0,80}$`)
+	promptRE = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`\[Tokens: ([0-9,]{1,12})/([0-9,]{1,12})\][^\n]{0,80}$`)
+	})
 )
 
 func readMessage(text string) reading {
@@ -110,7 +113,7 @@ func (r *reading) prompt(lines []string) {
 		if strings.TrimSpace(line) == "" {
 			continue
 		}
-		if m := promptRE.FindStringSubmatch(line); m != nil && !strings.HasPrefix(line, "|") {
+		if m := promptRE().FindStringSubmatch(line); m != nil && !strings.HasPrefix(line, "|") {
 			r.used, _ = strconv.Atoi(strings.ReplaceAll(m[1], ",", ""))
 			r.limit, _ = strconv.Atoi(strings.ReplaceAll(m[2], ",", ""))
 		}

@@ -71,7 +71,7 @@ func (e *Engine) coverageLine(s *state, p *patrol) string {
 
 // remedy says what opens a gap: why it is there, and what to do.
 func remedy(need, user string) (why, what string) {
-	if !groupRE.MatchString(user) {
+	if !groupRE().MatchString(user) {
 		user = "USER"
 	}
 	switch need {

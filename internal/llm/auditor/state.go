@@ -6,6 +6,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Turn is one message of a transcript: the model's own, or what came back.
@@ -51,7 +52,9 @@ type state struct {
 }
 
 // baseRE is the form of a report's name without its ending.
-var baseRE = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9]{6}-level[1-5]-[A-Za-z0-9.-]{1,100}$`)
+var baseRE = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9]{6}-level[1-5]-[A-Za-z0-9.-]{1,100}$`)
+})
 
 // marker is the first line of every script this model writes: "# auditor: verb args".
 const marker = "# auditor: "
@@ -215,7 +218,7 @@ func (e *Engine) applyStep(s *state, arg map[string]string, r reading) {
 	if r.marks["scan"] == "done" {
 		s.scanned = n
 	}
-	if b, ok := r.marks["report"]; ok && baseRE.MatchString(b) {
+	if b, ok := r.marks["report"]; ok && baseRE().MatchString(b) {
 		s.report = b
 		if p := s.patrols[n]; p != nil {
 			p.ended = true

@@ -8,6 +8,7 @@ import (
 	"io"
 	"path/filepath"
 	"regexp"
+	"sync"
 	"time"
 )
 
@@ -48,7 +49,7 @@ type Meta struct {
 	Protected []string `json:"protected,omitempty"`
 }
 
-var identifier = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,119}$`)
+var identifier = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,119}$`) })
 
 // parseMeta reads meta.json strictly: this package wrote it, so whatever is
 // unknown is damage or a newer version.
@@ -72,7 +73,7 @@ func (m Meta) validate() error {
 	switch {
 	case m.Version != metaVersion:
 		return fmt.Errorf("meta.json: version %d is not %d", m.Version, metaVersion)
-	case !identifier.MatchString(m.ID):
+	case !identifier().MatchString(m.ID):
 		return errors.New("meta.json: the id is not an identifier")
 	case !filepath.IsAbs(m.Dir) || filepath.Clean(m.Dir) != m.Dir || m.Dir == "/":
 		return errors.New("meta.json: dir is not a clean absolute path below /")

@@ -30,7 +30,7 @@ type Set struct {
 // is known.
 func Create(parent string, m Meta) (*Set, error) {
 	const op = "changes.create"
-	if !identifier.MatchString(m.Session) || len(m.Session) > 100 {
+	if !identifier().MatchString(m.Session) || len(m.Session) > 100 {
 		return nil, fault.New(op, fault.Usage, "a session is named by at most 100 letters, digits, dots, dashes and underscores; choose such a name")
 	}
 	dir, st, err := openTree(m.Dir)
@@ -76,7 +76,7 @@ func makeStore(parent, session string) (id string, err error) {
 // Open opens the Set of the given id below parent.
 func Open(parent, id string) (*Set, error) {
 	const op = "changes.open"
-	if !identifier.MatchString(id) {
+	if !identifier().MatchString(id) {
 		return nil, fault.New(op, fault.Usage, "%q names no set of changes; list them to see their names", Visible(id, false))
 	}
 	s := &Set{store: filepath.Join(parent, id), guard: newGuard(Shipped())}
@@ -109,7 +109,7 @@ func Sets(parent string) ([]Found, error) {
 	}
 	var out []Found
 	for _, e := range entries {
-		if !e.IsDir() || !identifier.MatchString(e.Name()) {
+		if !e.IsDir() || !identifier().MatchString(e.Name()) {
 			continue
 		}
 		f := Found{ID: e.Name()}

@@ -12,30 +12,37 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
 
-// secretKinds are the shapes of keys; the first that matches names the kind.
-var secretKinds = []struct {
+// secretKind is the shape of a kind of key.
+type secretKind struct {
 	kind string
 	re   *regexp.Regexp
-}{
-	{"aws-access-key", regexp.MustCompile(`\b(AKIA|ASIA)[0-9A-Z]{16}\b`)},
-	{"anthropic-key", regexp.MustCompile(`\bsk-ant-[A-Za-z0-9_-]{20,}`)},
-	{"openai-key", regexp.MustCompile(`\bsk-(proj-)?[A-Za-z0-9_-]{20,}`)},
-	{"github-token", regexp.MustCompile(`\b(gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})`)},
-	{"gitlab-token", regexp.MustCompile(`\bglpat-[A-Za-z0-9_-]{20,}`)},
-	{"slack-token", regexp.MustCompile(`\bxox[abprs]-[A-Za-z0-9-]{10,}`)},
-	{"google-key", regexp.MustCompile(`\bAIza[0-9A-Za-z_-]{35}`)},
-	{"stripe-key", regexp.MustCompile(`\b[rs]k_live_[0-9A-Za-z]{20,}`)},
-	{"huggingface-token", regexp.MustCompile(`\bhf_[A-Za-z]{30,}`)},
-	{"npm-token", regexp.MustCompile(`_authToken\s*=\s*[^\s$]{8,}`)},
-	{"url-password", regexp.MustCompile(`\b[a-z][a-z0-9+.-]{1,20}://[^\s:/@]{1,64}:[^\s:/@$]{3,128}@[A-Za-z0-9.-]+`)},
-	{"netrc-password", regexp.MustCompile(`\bmachine\s+\S+\s+login\s+\S+\s+password\s+\S+`)},
-	{"docker-auth", regexp.MustCompile(`"auth"\s*:\s*"[A-Za-z0-9+/=]{8,}"`)},
-	{"generic-secret", regexp.MustCompile(`(?i)\b[a-z0-9_]*(api_?key|secret|token|passwd|password)[a-z0-9_]*\s*[=:]\s*["']?[A-Za-z0-9/+_.-]{16,}`)},
 }
+
+// secretKinds are the shapes of keys; the first that matches names the kind.
+// They are made when they are asked for: few starts of the program look for keys.
+var secretKinds = sync.OnceValue(func() []secretKind {
+	return []secretKind{
+		{"aws-access-key", regexp.MustCompile(`\b(AKIA|ASIA)[0-9A-Z]{16}\b`)},
+		{"anthropic-key", regexp.MustCompile(`\bsk-ant-[A-Za-z0-9_-]{20,}`)},
+		{"openai-key", regexp.MustCompile(`\bsk-(proj-)?[A-Za-z0-9_-]{20,}`)},
+		{"github-token", regexp.MustCompile(`\b(gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})`)},
+		{"gitlab-token", regexp.MustCompile(`\bglpat-[A-Za-z0-9_-]{20,}`)},
+		{"slack-token", regexp.MustCompile(`\bxox[abprs]-[A-Za-z0-9-]{10,}`)},
+		{"google-key", regexp.MustCompile(`\bAIza[0-9A-Za-z_-]{35}`)},
+		{"stripe-key", regexp.MustCompile(`\b[rs]k_live_[0-9A-Za-z]{20,}`)},
+		{"huggingface-token", regexp.MustCompile(`\bhf_[A-Za-z]{30,}`)},
+		{"npm-token", regexp.MustCompile(`_authToken\s*=\s*[^\s$]{8,}`)},
+		{"url-password", regexp.MustCompile(`\b[a-z][a-z0-9+.-]{1,20}://[^\s:/@]{1,64}:[^\s:/@$]{3,128}@[A-Za-z0-9.-]+`)},
+		{"netrc-password", regexp.MustCompile(`\bmachine\s+\S+\s+login\s+\S+\s+password\s+\S+`)},
+		{"docker-auth", regexp.MustCompile(`"auth"\s*:\s*"[A-Za-z0-9+/=]{8,}"`)},
+		{"generic-secret", regexp.MustCompile(`(?i)\b[a-z0-9_]*(api_?key|secret|token|passwd|password)[a-z0-9_]*\s*[=:]\s*["']?[A-Za-z0-9/+_.-]{16,}`)},
+	}
+})
 
 const (
 	maxSecretFile = 1 << 20 // bytes of one file that are looked at
@@ -177,7 +184,7 @@ func kindOf(b []byte) string {
 			return "private-key"
 		}
 	}
-	for _, k := range secretKinds {
+	for _, k := range secretKinds() {
 		if k.re.Match(b) {
 			return k.kind
 		}
