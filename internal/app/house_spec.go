@@ -138,7 +138,10 @@ func (e *engine) foldersOf(name string) ([]agent.Slot, error) {
 
 // specHouse fills what the organisation says of an agent into its spec.
 func (e *engine) specHouse(ag *config.Agent, s *agent.Spec) (err error) {
-	shell, _ := e.app.Config.ExecEnabled(e.app.Config.Agent(ag.Username).Profile)
+	// An agent works without a shell where its profile says so. Where a shell is
+	// merely not enabled its session is refused, with the setting to change.
+	own := e.app.Config.Profiles[e.app.Config.Agent(ag.Username).Profile].EnableCommandExecution
+	shell := own == nil || *own
 	s.NoShell, s.Label = !shell, born
 	if s.Ceiling, err = e.ceilingOf(ag.Username); err != nil {
 		return err

@@ -28,7 +28,7 @@ var reserved = append([]string{
 	"llm_call_", "mcp_tool_call_",
 	"agent.", "alert.", "approval.", "auth.", "call.", "changes.", "config.", "disk.", "egress.", "events.", "foreign.", "gate.", "grant.", "guard.",
 	"ingest.", "key.", "log.", "mcp.", "memory.", "moderation.", "operator.", "policy.", "proxy.", "report.", "retention.", "run.", "sallyport.",
-	"session.", "store.", "stream.", "trust.",
+	"session.", "state.", "store.", "stream.", "trust.",
 }, kinds()...)
 
 func kinds() []string {
