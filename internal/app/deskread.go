@@ -23,7 +23,7 @@ func (d *desk) read(ctx context.Context, a action.Action, p *gate.Permit) (recor
 	case ref == refIndex:
 		return d.index(ctx, a, p.Label)
 	case strings.HasPrefix(ref, mailPrefix):
-		return d.inbox(ctx, a, ref)
+		return d.inbox(ctx, a, ref, p.Label)
 	case strings.HasPrefix(ref, folderPrefix):
 		if d.openFolder == nil {
 			return record.Result{}, fault.New("app.folder", fault.Unsupported, "there is no running session that a folder could be opened in; use `sallyport guard` or `sallyport run`")

@@ -28,7 +28,7 @@ func (a *App) MonitorProblems() []error {
 	add(err)
 	_, err = newMasker(a.Config, a.Env)
 	add(err)
-	_, _, err = a.newModerators()
+	_, _, err = a.newModerators(nil)
 	add(err)
 	_, err = a.proxyTLS()
 	add(err)

@@ -148,7 +148,7 @@ func (e *engine) wireMonitor(ctx context.Context) (err error) {
 	if e.up, err = newUpstreams(e.app.Config, e.app.Env); err != nil {
 		return err
 	}
-	if e.moderate, e.moderateOut, err = e.app.newModerators(); err != nil {
+	if e.moderate, e.moderateOut, err = e.app.newModerators(e.store.Snapshot); err != nil {
 		return err
 	}
 	if limit := e.app.Config.SpendLimitDollars; limit != nil {

@@ -45,7 +45,8 @@ type tenancy struct {
 	base  label.Label
 
 	mu    sync.Mutex
-	label label.Label // what the session knows, as written down
+	label label.Label       // what the session knows, as written down
+	heard func(label.Label) // see hear; nil for nobody
 }
 
 // entry is what a session's file says.
@@ -129,6 +130,17 @@ func (r *register) enter(ctx context.Context, session, agent string, spec sandbo
 	return t, nil
 }
 
+// hear has f told of what the session knows, now and before it knows more.
+func (t *tenancy) hear(f func(label.Label)) {
+	if f == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.heard = f
+	f(t.label)
+}
+
 // raise joins l to what the session knows before it comes to know it: the
 // labels of the directories that it writes rise with it. rose tells whether it
 // knew less before. Errors: fault.Conflict when a session that runs shares a
@@ -151,6 +163,9 @@ func (t *tenancy) raise(ctx context.Context, l label.Label) (rose bool, err erro
 		return false, err
 	}
 	t.label = l
+	if t.heard != nil {
+		t.heard(l)
+	}
 	return true, nil
 }
 

@@ -225,7 +225,7 @@ func (g *guarded) run(ctx context.Context) error {
 		g.engine.boxes.sets[set.Store()] = set
 	}
 	g.engine.boxes.terminals[g.session] = g.seat
-	g.engine.boxes.told[g.session] = g.seat.raised
+	g.engine.boxes.told[g.session], g.engine.boxes.rises[g.session] = g.seat.raised, g.seat.rises
 	clearance, err := label.Parse(g.app.Config.Agent(g.name).Clearance)
 	if err != nil {
 		return fault.Wrap("app.guard", fault.Config, err)

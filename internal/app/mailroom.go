@@ -11,6 +11,7 @@ import (
 	"sallyport/internal/config"
 	"sallyport/internal/fault"
 	"sallyport/internal/gate"
+	"sallyport/internal/label"
 	"sallyport/internal/record"
 )
 
@@ -86,8 +87,10 @@ func (d *desk) send(ctx context.Context, a action.Action, p *gate.Permit) (recor
 }
 
 // inbox lists a slot's messages, newest first, and marks them as fetched. That
-// there are any, and how many, is of the slot's label too.
-func (d *desk) inbox(ctx context.Context, a action.Action, ref string) (record.Result, error) {
+// there are any, and how many, is of the slot's label too. A mark is written
+// into the slot, so a context that may not write there leaves none: it would
+// tell later readers something of what it knows.
+func (d *desk) inbox(ctx context.Context, a action.Action, ref string, knows label.Label) (record.Result, error) {
 	s, ok := d.app.slot(ref)
 	if !ok || !operators(a) && s.To != a.Agent {
 		return record.Result{}, errAbsent(ref)
@@ -96,7 +99,7 @@ func (d *desk) inbox(ctx context.Context, a action.Action, ref string) (record.R
 	if err != nil {
 		return record.Result{}, err
 	}
-	if !operators(a) {
+	if !operators(a) && knows.FlowsTo(s.Label) {
 		if err := d.rows.FetchMessages(ctx, s.To, s.Name); err != nil {
 			return record.Result{}, err
 		}

@@ -56,7 +56,7 @@ func (r *readable) shows(channel string) bool {
 // clear gives a text as the readable log may hold it: masked, or left out where
 // the store withholds texts of that label too.
 func (r *readable) clear(l label.Label, text string) string {
-	if text == "" || r.Store.Clears(l) {
+	if text == "" || r.Clears(l) {
 		return r.text(text)
 	}
 	return "(withheld: " + l.String() + ")"

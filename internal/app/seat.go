@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"sallyport/internal/approval"
 	"sallyport/internal/fault"
 	"sallyport/internal/guard/screen"
+	"sallyport/internal/label"
 	"sallyport/internal/record"
 	"sallyport/internal/sandbox"
 )
@@ -29,6 +31,8 @@ type seat struct {
 	attached chan struct{} // closed when screen is set
 	screen   *screen.Screen
 	recorder *screen.Recorder
+	taping   sync.Mutex             // around the recorder's beginning and end
+	knows    label.Label            // what the session shows, and a transcript would
 	file     *os.File               // of the transcript; nil when none is kept
 	ended    atomic.Bool            // the person ended the program with a key
 	said     atomic.Pointer[string] // what the last key command did, for the status line
@@ -46,8 +50,10 @@ func (g *guarded) newSeat() *seat {
 
 // record begins the transcript, unless none is wanted.
 func (s *seat) record() error {
+	s.taping.Lock()
+	defer s.taping.Unlock()
 	g := s.g
-	if g.opts.NoTranscript {
+	if g.opts.NoTranscript || !g.engine.store.Clears(s.knows) {
 		return nil
 	}
 	dir := g.app.transcriptsDir()
@@ -135,6 +141,17 @@ func (s *seat) status() string {
 		line += "; " + *said
 	}
 	return line + "   Ctrl-] ? help"
+}
+
+// rises ends the transcript before the session shows what may not lie about in
+// the clear.
+func (s *seat) rises(l label.Label) {
+	s.taping.Lock()
+	defer s.taping.Unlock()
+	s.knows = s.knows.Join(l)
+	if s.recorder != nil && !s.g.engine.store.Clears(s.knows) {
+		s.recorder.End("the recording ends here: the session is now " + s.g.app.scheme().Format(s.knows) + ", which is not kept in the clear")
+	}
 }
 
 // raised tells that a folder was opened and what the session is now.

@@ -36,6 +36,7 @@ type sessions struct {
 	terminals map[string]attach       // by session: where its program is seen and typed to
 
 	told     map[string]func(name, shown string) // by session: hears of opened folders
+	rises    map[string]func(label.Label)        // by session: hears what it is to know, before it does
 	snapshot func(context.Context, record.Scope) (record.Snapshot, error)
 	places   *register // nil: nothing outlives these sessions
 	scheme   label.Scheme
@@ -60,6 +61,7 @@ func newSessions(dir string) *sessions {
 	return &sessions{
 		dir: dir, live: map[string]*session{}, lost: map[string]context.CancelCauseFunc{}, net: &outlets{},
 		sets: map[string]*changes.Set{}, terminals: map[string]attach{}, told: map[string]func(name, shown string){},
+		rises: map[string]func(label.Label){},
 	}
 }
 
@@ -130,6 +132,7 @@ func (s startSession) open(ctx context.Context, a action.Action, live *session, 
 		if live.places, err = s.places.enter(ctx, a.Session, a.Agent, spec, l, s.view(a.Target)); err != nil {
 			return err
 		}
+		live.places.hear(s.risesOf(a.Session))
 	}
 	if live.box, err = sandbox.Start(ctx, spec); err != nil {
 		return err
@@ -141,6 +144,12 @@ func (s startSession) open(ctx context.Context, a action.Action, live *session, 
 	}
 	s.heedFolders(ctx, a, live, spec)
 	return s.began(live)
+}
+
+func (s *sessions) risesOf(session string) func(label.Label) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rises[session]
 }
 
 // collect gathers as trusted code what a confined agent cannot see.

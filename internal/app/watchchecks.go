@@ -7,6 +7,7 @@ import (
 
 	"sallyport/internal/alert"
 	"sallyport/internal/fault"
+	"sallyport/internal/label"
 	"sallyport/internal/record"
 	"sallyport/internal/store"
 )
@@ -113,17 +114,48 @@ func (w *watcher) questions(ctx context.Context) {
 }
 
 // reports records each new security report, once. Level and name are what the
-// agent wrote.
+// agent wrote, and sinks are told the name: one of a folder that sessions have
+// written which know more than may lie about in the clear is not recorded, only
+// that there is a report.
 func (w *watcher) reports(ctx context.Context) {
 	list, err := w.app.Reports()
 	if err != nil {
 		return // the folder is the agents'; that it cannot be read is for `reports` to say
 	}
+	holds, err := w.holds(ctx, w.app.Paths.Reports)
+	if err != nil {
+		w.trouble(ctx, err)
+		return
+	}
 	for _, r := range list {
-		if r.Level > 0 && w.now().Sub(r.Written) < reportAge && w.first(ctx, alert.EventReport, "file", r.File) {
-			w.append(ctx, record.Event{Type: alert.EventReport, Level: "info", Data: map[string]any{"file": r.File, "level": r.Level, "host": r.Host}}, record.Alert{})
+		if r.Level <= 0 || w.now().Sub(r.Written) >= reportAge {
+			continue
+		}
+		data := map[string]any{"file": r.File, "level": r.Level, "host": r.Host}
+		if !w.st.Clears(holds) {
+			key := alert.EventReport + "\x00" + r.File
+			if w.checks.told[key] {
+				continue
+			}
+			w.checks.told[key] = true
+			data = map[string]any{"file": "a name that is withheld", "level": r.Level, "withheld": holds.String()}
+		} else if !w.first(ctx, alert.EventReport, "file", r.File) {
+			continue
+		}
+		w.append(ctx, record.Event{Type: alert.EventReport, Level: "info", Data: data}, record.Alert{})
+	}
+}
+
+// holds joins the labels of what sessions may have written into a directory.
+func (w *watcher) holds(ctx context.Context, dir string) (label.Label, error) {
+	out := label.Bottom
+	places, err := w.st.Places(ctx)
+	for _, p := range places {
+		if touches(dir, p) {
+			out = out.Join(p.Label)
 		}
 	}
+	return out, err
 }
 
 // first reports whether there was no event of a type about something yet, here

@@ -34,7 +34,7 @@ func hostile(t *testing.T, change func(*world), answer func(r *http.Request) str
 func TestModerationFollowsTheRole(t *testing.T) {
 	reply := modelserver.Reply{Text: "a"}
 	w := newWorld(t, func(w *world) {
-		w.config.Moderate = func(_ context.Context, texts []string) (screen.Verdict, error) {
+		w.config.Moderate = func(_ context.Context, _ Caller, texts []string) (screen.Verdict, error) {
 			if strings.Contains(strings.Join(texts, " "), "violent") {
 				return screen.Verdict{Action: screen.Block, Alert: "dangerous", Hits: []screen.Hit{{Source: screen.SourceModeration, Action: screen.Block, Rule: "violence"}}}, nil
 			}

@@ -331,7 +331,7 @@ func TestModeration(t *testing.T) {
 	var asked [][]string
 	var fail error
 	w := newWorld(t, func(w *world) {
-		w.config.Moderate = func(_ context.Context, texts []string) (screen.Verdict, error) {
+		w.config.Moderate = func(_ context.Context, _ Caller, texts []string) (screen.Verdict, error) {
 			asked = append(asked, texts)
 			v := screen.Verdict{Alert: "none"}
 			if strings.Contains(strings.Join(texts, " "), "violent") {

@@ -142,7 +142,7 @@ func (x *exchange) moderate(texts []string, of []int, out []screen.Verdict) erro
 	if len(texts) == 0 {
 		return nil
 	}
-	v, err := x.p.cfg.Moderate(x.ctx, texts)
+	v, err := x.p.cfg.Moderate(x.ctx, x.who, texts)
 	if err != nil || v.Action == screen.Pass {
 		return err
 	}
@@ -151,7 +151,7 @@ func (x *exchange) moderate(texts []string, of []int, out []screen.Verdict) erro
 		return nil
 	}
 	for i, t := range texts {
-		one, err := x.p.cfg.Moderate(x.ctx, []string{t})
+		one, err := x.p.cfg.Moderate(x.ctx, x.who, []string{t})
 		if err != nil {
 			return err
 		}

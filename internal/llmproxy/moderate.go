@@ -49,7 +49,7 @@ func (x *exchange) moderateOutput(texts []string) (*wire.Reason, error) {
 	if x.p.cfg.ModerateOutput == nil || len(texts) == 0 {
 		return nil, nil //nolint:nilnil // nothing stands against it
 	}
-	v, err := x.p.cfg.ModerateOutput(x.ctx, texts)
+	v, err := x.p.cfg.ModerateOutput(x.ctx, x.who, texts)
 	if err != nil {
 		return nil, fault.Wrap("llmproxy.moderate", fault.Unavailable, err)
 	}

@@ -11,8 +11,8 @@ import (
 )
 
 // violent flags texts that hold the word.
-func violent(fail error) func(context.Context, []string) (screen.Verdict, error) {
-	return func(_ context.Context, texts []string) (screen.Verdict, error) {
+func violent(fail error) func(context.Context, Caller, []string) (screen.Verdict, error) {
+	return func(_ context.Context, _ Caller, texts []string) (screen.Verdict, error) {
 		if strings.Contains(strings.Join(texts, " "), "violent") {
 			return screen.Verdict{Action: screen.Block, Alert: "dangerous", Hits: []screen.Hit{{Source: screen.SourceModeration, Action: screen.Block, Rule: "violence"}}}, fail
 		}

@@ -80,11 +80,11 @@ type Config struct {
 	Gate    *gate.Gate
 	Journal Journal
 	Screen  *screen.Screen
-	// Moderate judges new user and tool texts; nil = none. Its error refuses
+	// Moderate judges new user and tool texts of a caller; nil = none. Its error refuses
 	// the request.
-	Moderate func(ctx context.Context, texts []string) (screen.Verdict, error)
+	Moderate func(ctx context.Context, who Caller, texts []string) (screen.Verdict, error)
 	// ModerateOutput judges what models say; nil = none. Its error ends the reply.
-	ModerateOutput func(ctx context.Context, texts []string) (screen.Verdict, error)
+	ModerateOutput func(ctx context.Context, who Caller, texts []string) (screen.Verdict, error)
 	// Terse leaves the reason out of answers: they name the rule alone.
 	Terse bool
 	// Upstream finds where a model is served; an error means nowhere.

@@ -140,6 +140,18 @@ func (r *Recorder) Resize(rows, cols int) {
 	r.event(r.opt.now().Sub(r.began), "r", fmt.Sprintf("%dx%d", cols, rows))
 }
 
+// End writes what is pending and a notice; nothing is recorded after it.
+func (r *Recorder) End(notice string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.full {
+		return
+	}
+	r.flush(len(r.pending))
+	r.event(r.opt.now().Sub(r.began), "o", "\r\n\x1b[m["+plain(notice)+"]\r\n")
+	r.full, r.pending = true, nil
+}
+
 // Close writes what is pending and gives the first error of the recording. The
 // writer is the caller's to close.
 func (r *Recorder) Close() error {
