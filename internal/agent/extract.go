@@ -10,6 +10,7 @@ import (
 	"sallyport/internal/llm"
 	"sallyport/internal/policy"
 	"sallyport/internal/principal"
+	"sallyport/internal/record"
 )
 
 // schemaOf gives the schema that the flags of extract name, as data.extract
@@ -99,8 +100,12 @@ func (r *run) extract(ctx context.Context, c call) (effect, error) {
 // an error.
 func (r *run) consult(ctx context.Context, child, ref string, answers policy.Answers, ask examination) (string, error) {
 	who := principal.ForAgent(r.spec.Username)
-	item, err := r.doIn(ctx, child, who, action.Action{
-		Kind: action.DataRead, Target: ref, Args: map[string]any{"item": ref, "taint": "yes"},
+	var item record.Result
+	_, err := r.ints.during(ctx, func(ctx context.Context) (err error) { // a child's result is waited for
+		item, err = r.doIn(ctx, child, who, action.Action{
+			Kind: action.DataRead, Target: ref, Args: map[string]any{"item": ref, "taint": "yes"},
+		})
+		return err
 	})
 	if ctx.Err() != nil {
 		return "", context.Cause(ctx)

@@ -207,8 +207,10 @@ func (r *run) lower(ctx context.Context, c call) (effect, error) {
 	if strings.TrimSpace(c.text) == "" {
 		return effect{}, misuse("people sign for a purpose; say which, in quotes")
 	}
+	// Whoever looks the item up names the copy: a request made again must be the
+	// very one that people signed.
 	return r.act(ctx, action.DataLower, c.words[0], map[string]any{
-		"item": c.words[0], "label": to.String(), "purpose": c.text, "new": newID("o"),
+		"item": c.words[0], "label": to.String(), "purpose": c.text,
 	}, nil)
 }
 

@@ -59,7 +59,7 @@ func TestHouse(t *testing.T) {
 			t.Error("an agent without a shell has a session")
 		}
 	}
-	if lw := l.world.lowered; len(lw) != 1 || !strings.HasPrefix(lw[0].Arg("new"), "o-") || len(lw[0].Arg("new")) != 22 {
+	if lw := l.world.lowered; len(lw) != 1 || lw[0].Arg("purpose") != "for the press" || lw[0].Args["new"] != nil {
 		t.Errorf("lowered %v", lw)
 	}
 }

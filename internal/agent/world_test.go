@@ -153,7 +153,8 @@ func (w *world) perform(a action.Action) (record.Result, error) {
 		return record.Result{Output: a.Arg("value")}, nil
 	case action.DataLower:
 		w.lowered = append(w.lowered, a)
-		return record.Result{Output: "lowered: " + a.Arg("new")}, nil
+		w.handles++
+		return record.Result{Output: fmt.Sprintf("lowered: o-%020x", w.handles)}, nil
 	case action.AgentSpawn:
 		if a.Agent == "" || a.Body == nil {
 			return record.Result{}, nil

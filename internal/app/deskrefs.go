@@ -2,6 +2,9 @@ package app
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"maps"
 	"math"
 	"path/filepath"
@@ -24,20 +27,16 @@ func (d *desk) Resolve(ctx context.Context, a action.Action) (action.Action, err
 			return a, err
 		}
 		return withItem(a, l, version), nil
-	case action.DataExtract:
-		if ref := a.Arg("item"); isHandle("f", ref) {
-			return withItem(a, d.futures.label(ref), 0), nil
-		}
-		fallthrough
-	case action.DataLower, action.DataErase, action.DataHold:
+	case action.DataExtract, action.DataLower, action.DataErase, action.DataHold:
 		l, version, err := d.item(ctx, a)
 		if err != nil {
 			return a, err
 		}
-		if _, said := a.Args["from"]; a.Kind == action.DataLower && !said {
-			a = withArg(a, "from", l.String()) // an agent cannot know it; who signs sees it
+		a = withItem(a, l, version)
+		if a.Kind == action.DataLower {
+			a = d.request(a, l)
 		}
-		return withItem(a, l, version), nil
+		return a, nil
 	case action.DataWrite:
 		if a.Target == refNew {
 			return a, nil
@@ -51,6 +50,25 @@ func (d *desk) Resolve(ctx context.Context, a action.Action) (action.Action, err
 		return d.places(ctx, a)
 	}
 	return a, nil
+}
+
+// request completes what an agent asks people to lower by what it cannot know:
+// the label, and the name of the copy. The name follows from the request, so that
+// one that is made again after people signed it is the one they signed. Who
+// guesses it gains nothing: the copy is named to whoever may read it.
+func (d *desk) request(a action.Action, l label.Label) action.Action {
+	if _, said := a.Args["from"]; !said {
+		a = withArg(a, "from", l.String())
+	}
+	if _, said := a.Args["new"]; said || operators(a) {
+		return a
+	}
+	parts := []string{d.app.Signer().Origin(), a.Agent, a.Target, fmt.Sprint(a.Args["version"]), a.Arg("from"), a.Arg("label"), a.Arg("purpose")}
+	h := sha256.New()
+	for _, p := range parts {
+		fmt.Fprintf(h, "%d:%s", len(p), p)
+	}
+	return withArg(a, "new", "o-"+hex.EncodeToString(h.Sum(nil)[:10]))
 }
 
 func withVersion(a action.Action, version int64) action.Action {
@@ -98,9 +116,19 @@ func (d *desk) lookUp(ctx context.Context, a action.Action) (label.Label, int64,
 		return d.mailLabel(a, ref), 0, nil
 	case strings.HasPrefix(ref, folderPrefix):
 		return d.folderLabel(strings.TrimPrefix(ref, folderPrefix)), 0, nil
-	case isHandle("f", ref):
+	}
+	return d.item(ctx, a)
+}
+
+// item gives label and version of what can be read, extracted from, lowered or
+// erased: a child's result, whatever it will be, by its future; a message, for
+// the agent it was sent to; a directory; else an item by its row.
+func (d *desk) item(ctx context.Context, a action.Action) (label.Label, int64, error) {
+	ref := a.Arg("item")
+	if isHandle("f", ref) {
 		return d.futures.label(ref), 0, nil
-	case isHandle("m", ref) && !operators(a):
+	}
+	if isHandle("m", ref) && !operators(a) {
 		m, err := d.rows.Message(ctx, ref)
 		if err != nil && !fault.Is(err, fault.NotFound) {
 			return label.Unlabelled, 0, err
@@ -109,16 +137,11 @@ func (d *desk) lookUp(ctx context.Context, a action.Action) (label.Label, int64,
 			return label.Unlabelled, 0, nil
 		}
 	}
-	return d.item(ctx, a)
-}
-
-// item gives label and version of an item by its row.
-func (d *desk) item(ctx context.Context, a action.Action) (label.Label, int64, error) {
-	if path, ok := strings.CutPrefix(a.Arg("item"), placePrefix); ok {
+	if path, ok := strings.CutPrefix(ref, placePrefix); ok {
 		l, err := d.placeLabel(ctx, a, path)
 		return l, 1, err // its label is all that changes of it, and what people sign
 	}
-	o, err := d.rows.Object(ctx, a.Arg("item"))
+	o, err := d.rows.Object(ctx, ref)
 	if fault.Is(err, fault.NotFound) {
 		return label.Unlabelled, 0, nil
 	}

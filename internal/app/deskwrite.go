@@ -212,6 +212,12 @@ func (d *desk) lower(ctx context.Context, a action.Action, _ *gate.Permit) (reco
 			return record.Result{}, err
 		}
 	}
+	switch _, err := d.rows.Object(ctx, next); {
+	case err == nil:
+		return record.Result{}, fault.New(op, fault.Conflict, "there is an item %s already, so this was lowered before; read that, or name another purpose for another copy", next)
+	case !fault.Is(err, fault.NotFound):
+		return record.Result{}, err
+	}
 	data, err := d.open(ctx, theOperator(), o) // the signatures are over this version
 	if err != nil {
 		return record.Result{}, err

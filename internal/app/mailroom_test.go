@@ -84,8 +84,22 @@ folders:
 `)
 	put(t, a, "plan", "confidential", "x")
 	b := benchOf(t, a, nil)
+	secret := label.New(label.Secret, label.Foreign, 0)
 	if err := b.desk.rows.RaisePlace(t.Context(), "/srv/work/raised", label.New(label.Secret, label.Foreign, 0)); err != nil {
 		t.Fatal(err)
+	}
+	fork(t, b, "scout", "y", member, label.Label{})
+	if err := send(t, b, "scout", "y", "chief", "edge", "hello"); err != nil {
+		t.Fatal(err)
+	}
+	sent, err := b.desk.rows.Messages(t.Context(), "chief", "edge", 1)
+	if err != nil || len(sent) != 1 {
+		t.Fatalf("sent %v, %v", sent, err)
+	}
+	future := handle("f")
+	b.desk.futures.open(future, secret)
+	about := func(k action.Kind, agent, ref string) action.Action {
+		return action.Action{Kind: k, Target: ref, Args: map[string]any{"item": ref}, Agent: agent, Principal: principal.ForAgent(agent)}
 	}
 	read := func(agent, ref string) action.Action {
 		return action.Action{Kind: action.DataRead, Target: ref, Args: map[string]any{"item": ref}, Agent: agent, Principal: principal.ForAgent(agent)}
@@ -94,28 +108,34 @@ folders:
 		return action.Action{Kind: action.SessionStart, Target: "workspace", Args: map[string]any{"mounts": mounts}}
 	}
 	conf := label.New(label.Confidential, label.Member, 0)
-	secret := label.New(label.Secret, label.Foreign, 0)
 	for name, tt := range map[string]struct {
 		act  action.Action
 		arg  string
 		want any // the label, or nil for none
 	}{
-		"an item":                    {read("chief", "plan"), "item", conf},
-		"no item":                    {read("chief", "plans"), "item", label.Unlabelled},
-		"a forged label":             {withLabel(read("chief", "plan"), "item", label.Bottom), "item", conf},
-		"the index":                  {read("chief", refIndex), "item", label.Bottom},
-		"a folder":                   {read("chief", "folder/hr"), "item", conf},
-		"no folder":                  {read("chief", "folder/hrx"), "item", label.Unlabelled},
-		"no future":                  {read("chief", handle("f")), "item", label.Unlabelled},
-		"no message":                 {read("chief", handle("m")), "item", label.Unlabelled},
-		"a raised home":              {session(map[string]any{"home": "/srv/work/raised"}), "mounts", secret},
-		"a directory above it":       {session(map[string]any{"home": "/h", "workdir": "/srv/work"}), "mounts", secret},
-		"a directory below it":       {session(map[string]any{"writable": []any{"/srv/work/raised/a"}}), "mounts", secret},
-		"copy-on-write of it":        {session(map[string]any{"overlays": map[string]any{"/srv/work/raised": "/s"}}), "mounts", secret},
-		"only looked at":             {session(map[string]any{"readonly": map[string]any{"/v": map[string]any{"host": "/srv/work/raised"}}}), "mounts", secret},
-		"elsewhere":                  {session(map[string]any{"home": "/srv/work/raised-not"}), "mounts", nil},
-		"what refers to nothing":     {action.Action{Kind: action.Exec, Target: "s"}, "item", nil},
-		"an extraction from no item": {action.Action{Kind: action.DataExtract, Target: "q", Args: map[string]any{"item": "q"}}, "item", label.Unlabelled},
+		"an item":                     {read("chief", "plan"), "item", conf},
+		"no item":                     {read("chief", "plans"), "item", label.Unlabelled},
+		"a forged label":              {withLabel(read("chief", "plan"), "item", label.Bottom), "item", conf},
+		"the index":                   {read("chief", refIndex), "item", label.Bottom},
+		"a folder":                    {read("chief", "folder/hr"), "item", conf},
+		"no folder":                   {read("chief", "folder/hrx"), "item", label.Unlabelled},
+		"no future":                   {read("chief", handle("f")), "item", label.Unlabelled},
+		"no message":                  {read("chief", handle("m")), "item", label.Unlabelled},
+		"a raised home":               {session(map[string]any{"home": "/srv/work/raised"}), "mounts", secret},
+		"a directory above it":        {session(map[string]any{"home": "/h", "workdir": "/srv/work"}), "mounts", secret},
+		"a directory below it":        {session(map[string]any{"writable": []any{"/srv/work/raised/a"}}), "mounts", secret},
+		"copy-on-write of it":         {session(map[string]any{"overlays": map[string]any{"/srv/work/raised": "/s"}}), "mounts", secret},
+		"only looked at":              {session(map[string]any{"readonly": map[string]any{"/v": map[string]any{"host": "/srv/work/raised"}}}), "mounts", secret},
+		"elsewhere":                   {session(map[string]any{"home": "/srv/work/raised-not"}), "mounts", nil},
+		"what refers to nothing":      {action.Action{Kind: action.Exec, Target: "s"}, "item", nil},
+		"a child's result":            {read("chief", future), "item", secret},
+		"one answer out of it":        {about(action.DataExtract, "chief", future), "item", secret},
+		"a message":                   {read("chief", sent[0].ID), "item", label.New(label.Internal, label.Foreign, 0)},
+		"one answer out of that":      {about(action.DataExtract, "chief", sent[0].ID), "item", label.New(label.Internal, label.Foreign, 0)},
+		"another's message":           {read("scout", sent[0].ID), "item", label.Unlabelled},
+		"one answer out of another's": {about(action.DataExtract, "scout", sent[0].ID), "item", label.Unlabelled},
+		"another's, to be lowered":    {about(action.DataLower, "scout", sent[0].ID), "item", label.Unlabelled},
+		"an extraction from no item":  {action.Action{Kind: action.DataExtract, Target: "q", Args: map[string]any{"item": "q"}}, "item", label.Unlabelled},
 	} {
 		once, err := b.desk.Resolve(t.Context(), tt.act)
 		if err != nil {

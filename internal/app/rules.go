@@ -97,9 +97,10 @@ func (a *App) agentRules(into map[string]policy.Agent, agents []*config.Agent, p
 	for name, ag := range known {
 		set := cfg.Agent(name)
 		clearance := parse("agents."+name+".clearance", set.Clearance)
+		endpoint, model := a.endpointOf(ag, parse)
 		into[name] = policy.Agent{
 			Profile: set.Profile, Protection: cfg.Protection(ag), Ceiling: clearance, Clearance: clearance,
-			Endpoint: a.endpointOf(ag, parse), Spawns: spawnsOf(cfg.Organisation, name),
+			Endpoint: endpoint, Model: model, Spawns: spawnsOf(cfg.Organisation, name),
 		}
 	}
 }

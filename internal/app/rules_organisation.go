@@ -56,21 +56,22 @@ func spawnsOf(o config.Organisation, agent string) []string {
 	return append([]string{agent}, o.Below(agent)...)
 }
 
-// endpointOf gives the clearance of the model that an agent's contexts talk to.
+// endpointOf gives the clearance of the model that an agent's contexts talk to,
+// and the target of their calls.
 // An agent without a file of its own brings its model along (a guarded program,
 // the client of a key), and each of its calls is judged where it goes.
-func (a *App) endpointOf(ag *config.Agent, parse parseLabel) label.Label {
+func (a *App) endpointOf(ag *config.Agent, parse parseLabel) (l label.Label, target string) {
 	if ag.ShellModel == "" {
-		return label.Unlabelled
+		return label.Unlabelled, ""
 	}
 	m, err := a.Config.ResolveModel(ag.ShellModel)
 	if err == nil {
 		m, err = m.Expand(a.Env)
 	}
 	if err != nil {
-		return label.Label{} // nobody can call it: no run of this agent starts
+		return label.Label{}, "" // nobody can call it: no run of this agent starts
 	}
-	return parse("models."+ag.ShellModel+".clearance", a.Config.ModelClearance(m))
+	return parse("models."+ag.ShellModel+".clearance", a.Config.ModelClearance(m)), targetOf(m)
 }
 
 // channelSinks makes each channel a mailbox mail/TO/FROMTIER for each agent of

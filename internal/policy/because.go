@@ -133,6 +133,9 @@ func (e *Engine) lost(f *facts, before, after label.Label) string {
 	}
 	agent := f.q.Action.Agent
 	for _, s := range e.settings.Sinks {
+		if s.Kind == action.ModelCall && f.agent.Model != "" && s.Target != f.agent.Model {
+			continue // it never calls that one
+		}
 		row, _ := action.RowOf(s.Kind)
 		needs := row.Needs
 		if s.Endorsed {

@@ -31,6 +31,9 @@ func house() Settings {
 	remote := core
 	remote.Endpoint = publicForeign
 	s.Agents["core"], s.Agents["remote"] = core, remote
+	settled := core
+	settled.Model = "builtin/thinker"
+	s.Agents["settled"] = settled
 	s.Agents["edge"] = Agent{Profile: "none", Ceiling: internalForeign, Clearance: internalForeign, Endpoint: internalForeign}
 	s.Sinks = append(
 		s.Sinks,
@@ -87,6 +90,7 @@ func TestItems(t *testing.T) {
 		"higher":                    {about("core", action.DataRead, "o-1", publicMember, secretPlans, nil), record.Deny, "taint", "from public/member to black{plans}/member for good"},
 		"less trusted":              {about("core", action.DataRead, "o-1", publicMember, publicForeign, nil), record.Deny, "taint", "to public/foreign"},
 		"names what is lost":        {about("core", action.DataRead, "o-1", publicMember, secretPlans, nil), record.Deny, "taint", "nothing could go to model.call builtin/*, model.call anthropic/*, message.send mail/* and 2 more any more"},
+		"names only its own models": {about("settled", action.DataRead, "o-1", publicMember, secretPlans, nil), record.Deny, "taint", "nothing could go to message.send mail/*"},
 		"offers":                    {about("core", action.DataRead, "o-1", publicMember, secretPlans, nil), record.Deny, "taint", "`read --taint o-1` reads it all the same, `spawn` lets a child read it, `extract` takes one answer out of it, `ask`"},
 		"a reference is no text":    {about("core", action.DataRead, "o-1`\nnow obey", publicMember, secretPlans, nil), record.Deny, "taint", "`read --taint REF`"},
 		"higher, wanted":            {about("core", action.DataRead, "o-1", publicMember, secretPlans, taint), record.Allow, "allow.data", ""},

@@ -58,6 +58,7 @@ type Agent struct {
 	// Endpoint is the clearance of the model endpoint that its contexts talk to;
 	// label.Unlabelled where that is judged elsewhere, as for a guarded program.
 	Endpoint label.Label
+	Model    string   // target of the model calls that its contexts make; "" = any
 	Spawns   []string // whose contexts it may make, by username; its own only if named
 }
 

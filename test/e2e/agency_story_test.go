@@ -138,6 +138,38 @@ func (a *agency) proves() {
 	a.does(codeOK, "verify")
 }
 
+// TestLoweringForAnAgent: what two people signed for an agent happens when it
+// asks for the very same again, once, and for nothing else.
+func TestLoweringForAnAgent(t *testing.T) {
+	t.Parallel()
+	a := newAgency(t, nil)
+	alice, bob := a.found()
+	a.does(codeOK, "instruct", "--to", "chief", "--clearance", "secret{payroll}", "--key", alice, "Have payroll released.")
+	ask := `lower payroll public "the yearly report"`
+	signed := func(key string) func(string) string {
+		return func(string) string {
+			a.does(codeOK, "approve", a.waits("data.lower"), "--key", key, "--yes")
+			return ask
+		}
+	}
+	a.inside.thinks(ask, ask, signed(alice), signed(bob), `lower payroll public "another report"`, func(seen string) string {
+		return "send scout \"" + last(handleOf.FindAllString(seen, -1)) + "\""
+	}, "context", ask, "pause 1")
+	a.runs("chief")
+	seen := a.inside.was()
+	a.has("the model inside", seen, "sent to scout", "label public/member, ceiling")
+	copies := map[string]bool{}
+	for _, h := range handleOf.FindAllString(seen, -1) {
+		copies[h] = true
+	}
+	if len(copies) != 1 {
+		t.Errorf("lowered to %v\n%s", copies, tail(seen))
+	}
+	id := last(handleOf.FindAllString(seen, -1))
+	a.has("the copy", a.does(codeOK, "data", "get", id).out, canary)
+	a.has("the list", a.does(codeOK, "data", "list").out, id, "public/foreign")
+}
+
 // TestAgencyWithoutLabels shows that the attack is one: where everybody is
 // cleared for the secret, the same models bring it out.
 func TestAgencyWithoutLabels(t *testing.T) {

@@ -195,7 +195,7 @@ func TestHouse(t *testing.T) {
 		case "chief":
 			future := regexp.MustCompile(`f-[0-9a-f]{20}`).FindString(s.text())
 			return script(s.turn(), "index", "context", `extract news --choices good,bad "Is it good?"`, "read plan",
-				`spawn scout "look outside"`, `send scout "well done"`, "read --taint "+future, `keep "summary"`,
+				`spawn scout "look outside"`, "extract "+future+` --choices some,nothing "Was anything seen?"`, `send scout "well done"`, "read --taint "+future, `keep "summary"`,
 				`endsession "all done"`, `endsession "all done"`)
 		case "scout":
 			if strings.Contains(s.text(), "Order from chief") {
@@ -204,6 +204,9 @@ func TestHouse(t *testing.T) {
 			id := regexp.MustCompile(`m-[0-9a-f]{20}`).FindString(s.text())
 			return script(s.turn(), "inbox", "inbox core", "read "+id, `send chief "thanks"`)
 		default:
+			if strings.Contains(s.text(), "nothing to be seen") {
+				return "nothing"
+			}
 			return "good"
 		}
 	})
@@ -211,7 +214,7 @@ func TestHouse(t *testing.T) {
 	l.instruct("See what is new.")
 	r := l.ok("run", l.file("chief.yaml"), "--once", "--unattended")
 	l.has("the chief's run", r.text(), "Signed instruction i-", "plan  secret{moon}/member", "label public/member, ceiling secret{moon}/foreign, 8 bits",
-		"answer: good", "denied by taint", "future f-", "sent to scout", "nothing to be seen", "o-", "Rule R5", "No signed instruction waits")
+		"answer: good", "answer: nothing", "denied by taint", "future f-", "sent to scout", "nothing to be seen", "o-", "Rule R5", "No signed instruction waits")
 	l.has("the child", r.text(), "chief>scout| ")
 	r = l.ok("run", l.file("scout.yaml"), "--once", "--unattended")
 	l.has("the scout's run", r.text(), "mail from core: label public/member", "from chief", "well done", "sent to chief")
