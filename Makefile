@@ -32,7 +32,7 @@ race: ## all tests of the rooms under the race detector, script tests included
 	$(GO) test -race -timeout 12m $$($(GO) list ./... | grep -v '/test/e2e$$')
 
 e2e: ## the whole program against faults, and streams in every fragmentation; without the race detector, which they do not allow
-	$(GO) test -timeout 5m ./test/e2e ./internal/llmproxy/stream ./internal/scan/screen
+	$(GO) test -timeout 10m ./test/e2e ./internal/llmproxy/stream ./internal/scan/screen
 
 fuzz: ## every fuzz target for FUZZTIME (default 3s)
 	@./test/fuzz.sh $(FUZZTIME)
