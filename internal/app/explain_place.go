@@ -6,10 +6,10 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"slices"
 
 	"sallyport/internal/action"
 	"sallyport/internal/audit"
+	"sallyport/internal/fault"
 	"sallyport/internal/store"
 )
 
@@ -36,89 +36,59 @@ type proven struct {
 	digest []byte     // of the action, nil if the entry has none or it was erased
 }
 
-// prove looks the entries of events up and verifies them: the tree of all
-// entries has the root of the newest checkpoint, and the commitment of each
-// opens to exactly the event's row. An error tells only that the log could not
-// be read.
+// prove looks the entries of events up and verifies them: each is under the root
+// of the newest checkpoint, and its commitment opens to exactly the event's row.
+// An error tells only that the log could not be read.
 func (x *explainer) prove(ctx context.Context, rows []store.EventRow) ([]proven, error) {
-	out := make([]proven, len(rows))
-	for i, r := range rows {
-		out[i] = proven{row: r, place: LogPlace{Leaf: r.Leaf}}
-	}
 	size, note, err := x.st.Latest(ctx)
-	if err != nil {
-		return nil, err
-	}
-	raw, root, err := x.tree(ctx, size, rows)
 	if err != nil {
 		return nil, err
 	}
 	problem := ""
 	cp, err := audit.OpenCheckpoint(note, x.app.Signer().Verifier())
-	switch {
-	case err != nil || cp.Size != size:
+	if err != nil || cp.Size != size {
 		problem = "the newest checkpoint is not one that this instance signed"
-	case root != cp.Root:
-		problem = "the stored entries do not have the root that the newest checkpoint signs"
 	}
-	opened, err := x.openings(ctx, rows)
-	if err != nil {
-		return nil, err
-	}
-	for i := range out {
+	out := make([]proven, len(rows))
+	for i, r := range rows {
 		e := &out[i]
-		e.place.Checkpoint, e.place.Root = cp.Size, base64.StdEncoding.EncodeToString(cp.Root[:])
-		if e.place.Problem = problem; problem == "" {
-			e.place.Problem = e.include(raw[e.row.Leaf], size)
-		}
-		if e.place.Included {
-			e.place.Problem = e.open(opened[e.row.Leaf])
+		e.row = r
+		e.place = LogPlace{Leaf: r.Leaf, Checkpoint: cp.Size, Root: base64.StdEncoding.EncodeToString(cp.Root[:]), Problem: problem}
+		if problem == "" {
+			if e.place.Problem, err = x.verify(ctx, e, cp); err != nil {
+				return nil, err
+			}
 		}
 		e.place.Verified = e.place.Problem == ""
 	}
 	return out, nil
 }
 
-// tree computes the root over the first size entries and gives those of rows.
-func (x *explainer) tree(ctx context.Context, size int64, rows []store.EventRow) (raw map[int64][]byte, root audit.Hash, err error) {
-	raw = map[int64][]byte{}
-	var peaks []audit.Hash
-	next := int64(0)
-	err = x.st.Entries(ctx, size, false, func(seq int64, leaf, _ []byte, _ map[string][2][]byte) error {
-		if seq != next {
-			return nil // one is missing: the root will not fit
-		}
-		if slices.ContainsFunc(rows, func(r store.EventRow) bool { return r.Leaf == seq }) {
-			raw[seq] = bytes.Clone(leaf)
-		}
-		_, grown, err := audit.Grow(next, peaks, leaf)
-		peaks, next = grown, next+1
-		return err
-	})
-	return raw, audit.Root(peaks), err
-}
-
-// openings gives what opens the commitments of the entries of rows.
-func (x *explainer) openings(ctx context.Context, rows []store.EventRow) (map[int64]map[string][2][]byte, error) {
-	out, last := map[int64]map[string][2][]byte{}, int64(-1)
-	for _, r := range rows {
-		last = max(last, r.Leaf)
+// verify proves one event; it gives the problem, if there is one.
+func (x *explainer) verify(ctx context.Context, e *proven, cp audit.Checkpoint) (problem string, err error) {
+	raw, opened, err := x.st.Entry(ctx, e.row.Leaf)
+	if fault.Is(err, fault.NotFound) || err == nil && e.row.Leaf >= cp.Size {
+		return fmt.Sprintf("entry %d is not among the %d that the newest checkpoint covers", e.row.Leaf, cp.Size), nil
 	}
-	err := x.st.Entries(ctx, last+1, true, func(seq int64, _, _ []byte, o map[string][2][]byte) error {
-		if slices.ContainsFunc(rows, func(r store.EventRow) bool { return r.Leaf == seq }) {
-			out[seq] = o
-		}
-		return nil
-	})
-	return out, err
+	if err != nil {
+		return "", err
+	}
+	proof, err := audit.Inclusion(cp.Size, e.row.Leaf, func(leaf int64, level int) (audit.Hash, error) { return x.st.TreeHash(ctx, leaf, level) })
+	if err != nil && !fault.Is(err, fault.Corrupt) {
+		return "", err
+	}
+	if err != nil || audit.CheckInclusion(proof, cp.Size, cp.Root, e.row.Leaf, raw) != nil {
+		return fmt.Sprintf("entry %d is not under the root that the newest checkpoint signs", e.row.Leaf), nil
+	}
+	if problem := e.include(raw); problem != "" {
+		return problem, nil
+	}
+	return e.open(opened), nil
 }
 
 // include reads the entry, which is under the checkpoint's root; it gives the
 // problem, if there is one.
-func (e *proven) include(raw []byte, size int64) string {
-	if raw == nil {
-		return fmt.Sprintf("entry %d is not among the %d that the newest checkpoint covers", e.row.Leaf, size)
-	}
+func (e *proven) include(raw []byte) string {
 	leaf, err := audit.ParseLeaf(raw)
 	if err != nil || leaf.Seq != e.row.Leaf {
 		return fmt.Sprintf("entry %d cannot be read", e.row.Leaf)

@@ -307,8 +307,10 @@ func TestExplainTampered(t *testing.T) {
 		"its salt":           {`UPDATE openings SET row_salt = zeroblob(16) WHERE leaf = ?2`, "event was changed"},
 		"the digest":         {`UPDATE openings SET digest = zeroblob(32) WHERE leaf = ?2`, "digest was changed"},
 		"what opens it":      {`DELETE FROM openings WHERE leaf = ?2`, "does not say that it was erased"},
-		"another entry":      {`UPDATE leaves SET leaf = replace(leaf, 'allow', 'ALLOW') WHERE seq = 0`, "do not have the root"},
-		"a missing entry":    {`DELETE FROM leaves WHERE seq = 0`, "do not have the root"},
+		"its entry":          {`UPDATE leaves SET leaf = replace(leaf, 'allow', 'ALLOW') WHERE seq = ?2`, "not under the root"},
+		"the tree's hashes":  {`UPDATE leaves SET hashes = zeroblob(length(hashes)) WHERE seq = 1`, "not under the root"},
+		"a missing hash":     {`UPDATE leaves SET hashes = x'' WHERE seq = 1`, "not under the root"},
+		"a missing entry":    {`DELETE FROM leaves WHERE seq = 1`, "not under the root"},
 		"a decision planted": {`UPDATE events SET data = replace(data, '"decision":"allow"', '"decision":"deny"') WHERE id = ?1`, "event was changed"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -56,25 +56,18 @@ func (s *Store) Entries(ctx context.Context, size int64, values bool, fn func(se
 	query := `SELECT seq, leaf, substr(hashes, 1, 32), NULL, NULL, NULL, '', '', '', '', '', '', ''
 		FROM leaves WHERE seq >= ? AND seq < ? ORDER BY seq LIMIT ?`
 	if values {
-		query = `SELECT seq, l.leaf, substr(hashes, 1, 32), row_salt, digest_salt, digest,
-			COALESCE(timestamp, ''), COALESCE(event_type, ''), COALESCE(agent_id, ''), COALESCE(session_id, ''), COALESCE(channel, ''), COALESCE(level, ''), COALESCE(data, '')
-			FROM leaves l LEFT JOIN openings o ON o.leaf = seq LEFT JOIN events e ON e.id = o.event
-			WHERE seq >= ? AND seq < ? ORDER BY seq LIMIT ?`
+		query = selectEntry + ` WHERE seq >= ? AND seq < ? ORDER BY seq LIMIT ?`
 	}
 	for next := int64(0); next < size; {
 		n := 0
 		err := s.each(ctx, "store.entries", query, []any{next, size, page}, func(scan func(...any) error) error {
-			var seq int64
-			var leaf, hash, rowSalt, digestSalt, digest, data []byte
-			var when string
-			var r eventRow
-			if err := scan(&seq, &leaf, &hash, &rowSalt, &digestSalt, &digest, &when, &r.typ, &r.agent, &r.session, &r.channel, &r.level, &data); err != nil {
+			seq, leaf, hash, opened, err := scanEntry(scan)
+			if err != nil {
 				return err
 			}
-			r.data = data
 			n++
 			next = seq + 1
-			return fn(seq, leaf, hash, openings(rowSalt, digestSalt, digest, when, r))
+			return fn(seq, leaf, hash, opened)
 		})
 		if err != nil {
 			return err
