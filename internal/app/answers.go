@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"sallyport/internal/action"
@@ -23,7 +24,8 @@ type Ask struct {
 	Created time.Time `json:"created"`
 	Expires time.Time `json:"expires"`
 	Digest  string    `json:"digest"`
-	Text    string    `json:"text,omitempty"` // the whole question, safe for a terminal
+	Signed  []string  `json:"signed,omitempty"` // people whose yes counts, of a question that is given whole
+	Text    string    `json:"text,omitempty"`   // the whole question, safe for a terminal
 }
 
 func askOf(r record.AskRow, now time.Time) Ask {
@@ -70,6 +72,13 @@ func (a *App) AskText(ctx context.Context, id string) (Ask, error) {
 			Op: "app.ask", Kind: fault.Corrupt, Err: err,
 			Public: "the stored question " + id + " does not verify, so it must not be answered; run `sallyport verify`",
 		}
+	}
+	if ask.Signed, err = svc.Signed(ctx, row); err != nil {
+		return ask, err
+	}
+	ask.Text += a.askNames(svc, row)
+	if len(ask.Signed) > 0 {
+		ask.Text += "Signed so far by " + strings.Join(ask.Signed, ", ") + ".\n"
 	}
 	detail, err := a.askDetail(ctx, row)
 	ask.Text += detail
@@ -135,6 +144,13 @@ func (a *App) answered(ctx context.Context, id string) (Answered, error) {
 		return Answered{}, err
 	}
 	out := Answered{Ask: askOf(row, time.Now())}
+	svc, _, err := a.People(ctx, nil)
+	if err != nil {
+		return out, err
+	}
+	if out.Ask.Signed, err = svc.Signed(ctx, row); err != nil {
+		return out, err
+	}
 	if row.State == record.AskApproved {
 		out.Carried, err = a.carryOut(ctx, row)
 	}

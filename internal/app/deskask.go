@@ -3,17 +3,46 @@ package app
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"sallyport/internal/action"
 	"sallyport/internal/approval"
 	"sallyport/internal/fault"
+	"sallyport/internal/label"
 	"sallyport/internal/record"
 )
 
 // shownMost is how much of an item's bytes a person is shown who is asked to
 // lower it, in bytes.
 const shownMost = 4 << 10
+
+// askNames says what the labels of a question are called here. What people sign
+// has the standard names alone, so that it means the same wherever it is
+// verified.
+func (a *App) askNames(svc *approval.Service, row record.AskRow) string {
+	act, err := svc.Describe(row)
+	if err != nil {
+		return ""
+	}
+	texts := map[string]bool{}
+	for _, l := range act.ArgLabels {
+		texts[l.String()] = true
+	}
+	for _, v := range act.Args {
+		if s, ok := v.(string); ok {
+			texts[s] = true
+		}
+	}
+	var b strings.Builder
+	for _, text := range slices.Sorted(maps.Keys(texts)) {
+		if l, err := label.Parse(text); err == nil && a.scheme().Format(l) != l.String() {
+			fmt.Fprintf(&b, "  %s is called %s here\n", text, a.scheme().Format(l))
+		}
+	}
+	return b.String()
+}
 
 // askDetail gives what people need to see besides the statement they sign: of a
 // lowering, the first bytes of the item, if the person here is cleared for them.

@@ -108,6 +108,17 @@ func (a *App) withBench(ctx context.Context, ask AskFunc, f func(b *bench) error
 	return f(b)
 }
 
+// withItem is withBench for an item that must be there: looking for it makes no
+// state directory.
+func (a *App) withItem(ctx context.Context, name string, ask AskFunc, f func(b *bench) error) error {
+	if _, ok, err := a.reader(ctx); err != nil {
+		return err
+	} else if !ok {
+		return noItem(name)
+	}
+	return a.withBench(ctx, ask, f)
+}
+
 func (b *bench) do(ctx context.Context, act action.Action) (record.Result, error) {
 	act.Principal = principal.TheOperator(b.person)
 	return b.gate.Do(ctx, act)
@@ -117,9 +128,13 @@ func (b *bench) do(ctx context.Context, act action.Action) (record.Result, error
 func (b *bench) object(ctx context.Context, id string) (record.Object, error) {
 	o, err := b.desk.rows.Object(ctx, id)
 	if fault.Is(err, fault.NotFound) {
-		return o, fault.New("app.item", fault.NotFound, "there is no item %q; `sallyport data list` lists them", clipped(id))
+		return o, noItem(id)
 	}
 	return o, err
+}
+
+func noItem(id string) error {
+	return fault.New("app.item", fault.NotFound, "there is no item %q; `sallyport data list` lists them", clipped(id))
 }
 
 func (b *bench) item(ctx context.Context, o record.Object) (Item, error) {
@@ -209,7 +224,7 @@ func (b *bench) put(ctx context.Context, name, labelText string, l label.Label, 
 func (a *App) itemLabel(text string) (label.Label, error) {
 	l, err := a.scheme().Parse(text)
 	if err != nil {
-		return l, fault.New("app.label", fault.Usage, "%v; a label is a level, then {compartments} and /integrity where it has any, as in secret{hr}/member", err)
+		return l, a.unreadable("", err)
 	}
 	if !hasIntegrity(text) {
 		l.Integrity = label.Member
@@ -221,7 +236,7 @@ func hasIntegrity(text string) bool { return strings.Contains(text, "/") }
 
 // GetItem opens an item for the operator; that it was read is on record.
 func (a *App) GetItem(ctx context.Context, name string) (data []byte, it Item, err error) {
-	err = a.withBench(ctx, nil, func(b *bench) error {
+	err = a.withItem(ctx, name, nil, func(b *bench) error {
 		data, it, err = b.get(ctx, name, nil)
 		return err
 	})
@@ -252,7 +267,7 @@ func (a *App) LabelItem(ctx context.Context, name, labelText, because, as string
 	if err != nil {
 		return it, err
 	}
-	err = a.withBench(ctx, ask, func(b *bench) error {
+	err = a.withItem(ctx, name, ask, func(b *bench) error {
 		o, err := b.object(ctx, name)
 		if err != nil {
 			return err
@@ -281,7 +296,7 @@ func (a *App) LabelItem(ctx context.Context, name, labelText, because, as string
 
 // MoveItem gives an item another name.
 func (a *App) MoveItem(ctx context.Context, from, to string) (it Item, err error) {
-	err = a.withBench(ctx, nil, func(b *bench) error {
+	err = a.withItem(ctx, from, nil, func(b *bench) error {
 		if err := checkName(to); err != nil {
 			return err
 		}
@@ -301,7 +316,7 @@ func (a *App) MoveItem(ctx context.Context, from, to string) (it Item, err error
 
 // EraseItem destroys an item after its quorum said yes.
 func (a *App) EraseItem(ctx context.Context, name, because string, ask AskFunc) error {
-	return a.withBench(ctx, ask, func(b *bench) error {
+	return a.withItem(ctx, name, ask, func(b *bench) error {
 		if _, err := b.object(ctx, name); err != nil {
 			return err
 		}
@@ -316,7 +331,7 @@ func (a *App) EraseItem(ctx context.Context, name, because string, ask AskFunc) 
 
 // HoldItem sets or ends an item's legal hold.
 func (a *App) HoldItem(ctx context.Context, name string, held bool) (it Item, err error) {
-	err = a.withBench(ctx, nil, func(b *bench) error {
+	err = a.withItem(ctx, name, nil, func(b *bench) error {
 		if _, err := b.object(ctx, name); err != nil {
 			return err
 		}

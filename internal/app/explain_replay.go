@@ -67,7 +67,7 @@ func (x *explainer) judge(ctx context.Context, s *stored, out *ExplainedDecision
 		out.Labels.Sink = x.app.scheme().Format(again.SinkClearance)
 	}
 	if s.row.Agent != "" {
-		out.Labels.Clearance = x.app.Config.Agent(s.row.Agent).Clearance
+		out.Labels.Clearance = x.app.ShowLabel(x.app.Config.Agent(s.row.Agent).Clearance)
 	}
 	if slices.Contains(d.Rules, unknownAgent) && !slices.Contains(s.rules, unknownAgent) {
 		out.Now.Unknown = append(out.Now.Unknown, "the agent: no configuration that was read names it; add its file with --agent-file")

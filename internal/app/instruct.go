@@ -126,10 +126,9 @@ func (a *App) instruction(r InstructionRequest) (action.Action, error) {
 // parseLabel reads a label with the configured names; what gives no integrity
 // is foreign.
 func (a *App) parseLabel(flag, text string) (label.Label, error) {
-	s := label.Scheme{Levels: a.Config.Labels.Levels, Compartments: a.Config.Labels.Compartments}
-	l, err := s.Parse(text)
+	l, err := a.scheme().Parse(text)
 	if err != nil {
-		return l, &fault.Error{Op: "app.label", Kind: fault.Usage, Public: flag + ": " + err.Error(), Err: err}
+		return l, a.unreadable(flag, err)
 	}
 	return l, nil
 }

@@ -37,6 +37,24 @@ type rememberedNames struct {
 // is no label stays as it is.
 func (a *App) ShowLabel(text string) string { return a.Config.Shown(text) }
 
+// unreadable is the error for a label that a person wrote and that names
+// nothing; what is where it stood, "" for an argument that needs no name.
+func (a *App) unreadable(what string, err error) error {
+	public := strings.TrimPrefix(err.Error(), "label: ")
+	if what != "" {
+		public = what + ": " + public
+	}
+	public += "; a label is a level, then {compartments} and /integrity where it has any, as in secret{hr}/member"
+	if u, ok := errors.AsType[*label.UnknownName](err); ok && u.What == "compartment" {
+		where := "no configuration file was read; name compartments under labels: in " + filepath.Join(a.Paths.Home, "sallyport.yaml") + ", or name a file with --config"
+		if a.Config.Path != "" {
+			where = "compartments get their names under labels: in " + a.Config.Path
+		}
+		public += "; " + where
+	}
+	return &fault.Error{Op: "app.label", Kind: fault.Usage, Public: public, Err: err}
+}
+
 // checkNames refuses a configuration that gives a remembered name to another
 // number, or another name to a number of a compartment. The notice, "" for
 // none, tells of compartments that lost their name.

@@ -95,6 +95,26 @@ func (s *Service) Needs(row record.AskRow) ([]record.Need, error) {
 	return t.needs, err
 }
 
+// Signed names the people whose yes to a stored ask counts now, in order of
+// their names: how far an ask is that needs several.
+func (s *Service) Signed(ctx context.Context, row record.AskRow) ([]string, error) {
+	r, err := s.roster(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.cfg.Book.Statements(ctx, row.Digest)
+	if err != nil {
+		return nil, err
+	}
+	v, err := s.review(ctx, r, row, rows)
+	out := make([]string, 0, len(v.approvals))
+	for _, a := range v.approvals {
+		out = append(out, a.Person)
+	}
+	slices.Sort(out)
+	return out, err
+}
+
 // Evidence is everything that somebody needs to verify an ask and its answers
 // without Sallyport.
 type Evidence struct {

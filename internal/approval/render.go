@@ -36,7 +36,7 @@ func (s *Service) Render(row record.AskRow, advice []record.Finding) (string, er
 			line(name+" label", text(l))
 		}
 	}
-	line("label", text(t.action["context_label"]))
+	line("context label", text(t.action["context_label"]))
 	line("because", row.Because)
 	for _, f := range advice {
 		line("noticed", f.Rule+": "+f.Detail)

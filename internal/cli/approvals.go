@@ -2,10 +2,12 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,7 +49,7 @@ func (p approvalsCmd) Run(c *call) error {
 			if d := time.Until(x.Expires); d > 0 {
 				left = duration(d)
 			}
-			t.add(plain(x.ID), plain(x.State), plain(x.Agent), plain(x.Kind), plain(x.Target), plain(left), plain(oneLine(x.Because)))
+			t.add(plain(x.ID), plain(x.State), plain(cmp.Or(x.Agent, "-")), plain(x.Kind), plain(x.Target), plain(left), plain(oneLine(x.Because)))
 		}
 		t.print(c)
 		c.printf("\n`sallyport approve ASK` shows the whole question before it asks you\n")
@@ -121,14 +123,14 @@ func (p answerFlags) answer(c *call, yes bool) error {
 			return err
 		}
 		if c.flags.JSON {
-			return c.json(map[string]any{"ask": ask.ID, "result": done, "state": got.Ask.State, "carried_out": got.Carried})
+			return c.json(map[string]any{"ask": ask.ID, "result": done, "state": got.Ask.State, "signed": slices.Concat([]string{}, got.Ask.Signed), "carried_out": got.Carried})
 		}
 		c.printf("%s %s\n", done, visible(ask.ID))
 		switch {
 		case got.Carried:
 			c.printf("everybody needed has signed: %s %s is done\n", visible(ask.Kind), visible(ask.Target))
 		case yes && got.Ask.State == "open":
-			c.printf("others must sign too before it counts; `sallyport approve %s` shows who\n", visible(ask.ID))
+			c.printf("signed so far by %s; others must sign too before it counts: `sallyport approve %s` shows how many\n", visible(strings.Join(got.Ask.Signed, ", ")), visible(ask.ID))
 		}
 		return nil
 	})

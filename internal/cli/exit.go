@@ -41,7 +41,7 @@ func exitTable() []exitRow {
 		{exitConfig, "configuration", []fault.Kind{fault.Config}, "a configuration or agent file, a permission, a variable or a key is wrong; in mid-run, what a provider refused for good"},
 		{exitDenied, "denied", []fault.Kind{fault.Denied, fault.NeedsAsk}, "a rule said no, or an approval was needed and nobody gave it"},
 		{exitBudget, "budget", []fault.Kind{fault.Budget}, "money, tokens or turns are used up"},
-		{exitUnavailable, "unavailable", []fault.Kind{fault.Unavailable, fault.Conflict}, "something is down, busy, full or timed out; trying again may help"},
+		{exitUnavailable, "unavailable", []fault.Kind{fault.Unavailable, fault.Conflict}, "something is down, busy, full or timed out, and trying again may help; or it is there, over or changed already"},
 		{exitNotFound, "not found", []fault.Kind{fault.NotFound}, "the named thing does not exist"},
 		{exitUnsupported, "unsupported", []fault.Kind{fault.Unsupported}, "this machine lacks a required primitive; `sallyport doctor` names it"},
 		{exitCorrupt, "corrupt", []fault.Kind{fault.Corrupt}, "evidence or stored data does not verify"},

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"io"
 	"os"
 
@@ -92,7 +93,7 @@ func (p instructListCmd) Run(c *call) error {
 		}
 		t := table{cols: []column{{title: "INSTRUCTION"}, {title: "STATE"}, {title: "TO"}, {title: "TYPE"}, {title: "CLEARANCE", flex: true}, {title: "ASK"}, {title: "TEXT", flex: true}}}
 		for _, x := range list {
-			t.add(plain(x.ID), plain(x.State), plain(x.To), plain(x.Type), plain(x.Clearance), plain(x.Ask), plain(oneLine(x.Text)))
+			t.add(plain(x.ID), plain(x.State), plain(x.To), plain(x.Type), plain(a.ShowLabel(x.Clearance)), plain(cmp.Or(x.Ask, "-")), plain(oneLine(x.Text)))
 		}
 		t.print(c)
 		for _, x := range list {

@@ -92,12 +92,12 @@ func (trustShowCmd) Run(c *call) error {
 		if c.flags.JSON {
 			return c.json(t)
 		}
-		showTrust(c, t)
+		showTrust(c, a, t)
 		return nil
 	})
 }
 
-func showTrust(c *call, t app.TrustInfo) {
+func showTrust(c *call, a *app.App, t app.TrustInfo) {
 	if t.Version == 0 {
 		c.printf("no trust file: the key of this state directory is the one owner\n\n")
 	} else {
@@ -112,7 +112,7 @@ func showTrust(c *call, t app.TrustInfo) {
 		if len(p.Keys) == 0 {
 			p.Keys = []string{"no key"}
 		}
-		list.add(plain(name), plain(strings.Join(p.Groups, ",")), plain(p.Clearance), plain(p.Keys[0]))
+		list.add(plain(name), plain(strings.Join(p.Groups, ",")), plain(a.ShowLabel(p.Clearance)), plain(p.Keys[0]))
 		for _, k := range p.Keys[1:] {
 			list.add(plain(""), plain(""), plain(""), plain(k))
 		}
