@@ -357,13 +357,20 @@ func trustDiff(old, next approval.Trust) []string {
 			say("group %s: %d instead of %d must sign", g, y, x)
 		}
 	}
-	if old.Version == 0 && next.Version == 1 && len(out) == 0 {
-		for _, p := range next.People {
-			say("%s (%s), cleared for %s, as it was without a file", p.Name, strings.Join(sorted(p.Groups), ", "), p.Clearance)
-		}
-	}
 	if len(out) == 0 {
-		say("nothing but the date of expiry, %s", next.Expires.Format(time.DateOnly))
+		return trustSame(old, next)
+	}
+	return out
+}
+
+// trustSame says what a version is for that changes nobody.
+func trustSame(old, next approval.Trust) []string {
+	if old.Version > 0 {
+		return []string{"nothing but the date of expiry, " + next.Expires.Format(time.DateOnly)}
+	}
+	out := []string{}
+	for _, p := range next.People {
+		out = append(out, fmt.Sprintf("%s (%s), cleared for %s, as it was without a file", p.Name, strings.Join(sorted(p.Groups), ", "), p.Clearance))
 	}
 	return out
 }
