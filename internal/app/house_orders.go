@@ -3,9 +3,13 @@ package app
 import (
 	"context"
 	"fmt"
+	"time"
 
+	"sallyport/internal/action"
 	"sallyport/internal/agent"
 	"sallyport/internal/fault"
+	"sallyport/internal/record"
+	"sallyport/internal/store"
 )
 
 // orders gives agents the signed instructions that wait for them. The
@@ -30,7 +34,25 @@ func (o orders) Waiting(ctx context.Context, name string) ([]agent.Instruction, 
 		case err != nil:
 			return nil, err
 		}
+		if done, err := o.done(ctx, ins); err != nil {
+			return nil, err
+		} else if done {
+			fmt.Fprintf(o.e.opts.Out, "The instruction %s was carried out before, as the log says, and is marked as waiting: the database was changed; run `sallyport verify`\n", ins.ID)
+			continue
+		}
 		out = append(out, agent.Instruction{Instruction: ins, Signers: by})
 	}
 	return out, nil
+}
+
+// done tells whether the log knows of a context that carried the instruction
+// out. That it is taken is a mark in a row, which whoever writes to the database
+// can take back; the log they cannot change without `sallyport verify` noticing.
+// When it was given nobody signed, but until when it can be taken.
+func (o orders) done(ctx context.Context, ins record.Instruction) (bool, error) {
+	rows, err := o.e.store.Events(ctx, store.Filter{
+		Types: []string{string(action.AgentSpawn) + ".start"}, Since: ins.Expires.Add(-maxInstructionLife - time.Hour),
+		Text: `"instruction":"` + ins.ID + `"`, Limit: 1,
+	})
+	return len(rows) > 0, err
 }
