@@ -136,9 +136,6 @@ func operators(a action.Action) bool {
 	return a.Agent == "" && a.Principal.Kind == principal.Operator
 }
 
-// theOperator is who opens an item for what people signed, whoever asked for it.
-func theOperator() principal.Principal { return principal.TheOperator(ownerName()) }
-
 // errAbsent is the one answer about what is not there and what is not for the
 // reader: it must not tell which.
 func errAbsent(ref string) error {

@@ -146,7 +146,7 @@ func agentWrite(t *testing.T, b *bench, agent, ctxID, text string) (record.Resul
 func fork(t *testing.T, b *bench, agent, ctxID string, l, ceiling label.Label) {
 	t.Helper()
 	in := record.Intent{
-		Action:   action.Action{Kind: action.AgentSpawn, Target: agent, Agent: agent, Session: "s-" + agent, Principal: theOperator()},
+		Action:   action.Action{Kind: action.AgentSpawn, Target: agent, Agent: agent, Session: "s-" + agent, Principal: b.app.theOperator(t.Context())},
 		Decision: record.Decision{Verdict: record.Allow, ResultLabel: label.Bottom}, Fork: &record.Fork{Context: ctxID, Label: l, Ceiling: ceiling},
 		Reserve: record.Reservation{Account: agent, Limit: -1},
 	}

@@ -361,7 +361,7 @@ func (a *App) ExportItems(ctx context.Context, w io.Writer, names, recipients []
 		if err != nil {
 			return err
 		}
-		return v.Export(ctx, theOperator(), w, a.scheme(), names, to...)
+		return v.Export(ctx, a.theOperator(ctx), w, a.scheme(), names, to...)
 	})
 }
 

@@ -218,13 +218,13 @@ func (d *desk) lower(ctx context.Context, a action.Action, _ *gate.Permit) (reco
 	case !fault.Is(err, fault.NotFound):
 		return record.Result{}, err
 	}
-	data, err := d.open(ctx, theOperator(), o) // the signatures are over this version
+	data, err := d.open(ctx, d.app.theOperator(ctx), o) // the signatures are over this version
 	if err != nil {
 		return record.Result{}, err
 	}
 	defer clear(data)
 	made := record.Object{ID: next, Label: to, Made: to, By: authorOf(a), Created: time.Now()}
-	if made, err = d.sealNew(ctx, theOperator(), made, data); err != nil {
+	if made, err = d.sealNew(ctx, d.app.theOperator(ctx), made, data); err != nil {
 		return record.Result{}, err
 	}
 	return written(made), nil

@@ -148,5 +148,5 @@ func (d *desk) lowerPlace(ctx context.Context, a action.Action, path string) (re
 	if i := slices.IndexFunc(live, func(e entry) bool { return shared([]string{path}, e.Writes) != "" && !e.Label.FlowsTo(to) }); i >= 0 {
 		return record.Result{}, fault.New(op, fault.Conflict, "a session of %s that knows more runs in %s; end it first", live[i].Agent, path)
 	}
-	return record.Result{Data: map[string]any{"place": path}}, d.rows.LowerPlace(ctx, path, to)
+	return record.Result{Data: map[string]any{"place": path}}, d.rows.LowerPlace(ctx, path, have, to)
 }

@@ -29,7 +29,7 @@ func (m memory) Memory(ctx context.Context, name string, slot label.Label) (stri
 	if err != nil {
 		return "", false, err
 	}
-	note, ref, err := v.Get(ctx, theOperator(), text, 1)
+	note, ref, err := v.Get(ctx, m.e.app.theOperator(ctx), text, 1)
 	if err == nil && ref.Label != slot {
 		err = errors.New("it is sealed with another label")
 	}
@@ -55,12 +55,12 @@ func (m memory) SaveMemory(ctx context.Context, name, note string, from, slot la
 	if err != nil {
 		return err
 	}
-	ref, err := v.Put(ctx, theOperator(), vault.Ref{ID: newHandle(memoryItem), Label: slot}, []byte(note))
+	ref, err := v.Put(ctx, m.e.app.theOperator(ctx), vault.Ref{ID: newHandle(memoryItem), Label: slot}, []byte(note))
 	if err != nil {
 		return err
 	}
 	if err := m.e.store.SaveMemory(ctx, name, ref.ID, from, slot); err != nil || !found {
 		return err
 	}
-	return v.Erase(ctx, theOperator(), old, 1)
+	return v.Erase(ctx, m.e.app.theOperator(ctx), old, 1)
 }

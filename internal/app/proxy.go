@@ -165,7 +165,7 @@ func (s *served) listen(ctx context.Context, o ProxyOptions) (net.Listener, erro
 
 // newServed wires the gate, the keys and the proxy.
 func (a *App) newServed(ctx context.Context, o ProxyOptions) (*served, error) {
-	e := &engine{app: a, opts: RunOptions{Out: o.Out, Operator: ownerName()}, models: newModelCalls(), plans: map[string]*outletPlan{}, now: time.Now}
+	e := &engine{app: a, opts: RunOptions{Out: o.Out, Operator: a.Operator(ctx)}, models: newModelCalls(), plans: map[string]*outletPlan{}, now: time.Now}
 	st, err := a.Store(ctx)
 	if err != nil {
 		return nil, err

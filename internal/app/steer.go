@@ -9,6 +9,7 @@ import (
 	"sallyport/internal/action"
 	"sallyport/internal/gate"
 	"sallyport/internal/policy"
+	"sallyport/internal/principal"
 	"sallyport/internal/record"
 )
 
@@ -36,6 +37,25 @@ func (a *App) localPerson(ctx context.Context) (string, ssh.Signer, error) {
 		return ownerName(), owner, nil //nolint:nilerr // a stop needs no trust file; a signature fails by itself
 	}
 	return cmp.Or(personOf(r, owner.PublicKey()), ownerName()), owner, nil
+}
+
+// Operator names the operator for the record, the same everywhere: the person of
+// the trust file whose key lies in the state directory, else the OS user. Nothing
+// is made by asking.
+func (a *App) Operator(ctx context.Context) string {
+	if _, ok, err := a.reader(ctx); err != nil || !ok {
+		return ownerName() // nothing ever ran here, so there is no trust file
+	}
+	person, _, err := a.localPerson(ctx)
+	if err != nil {
+		return ownerName()
+	}
+	return person
+}
+
+// theOperator is who opens an item for what people signed, whoever asked for it.
+func (a *App) theOperator(ctx context.Context) principal.Principal {
+	return principal.TheOperator(a.Operator(ctx))
 }
 
 // steeringRules are the rules in force. A stop is decided by the built-in ones

@@ -220,14 +220,14 @@ func (a *App) CheckItems(ctx context.Context) (checked int, faults []ItemFault, 
 	if _, err := d.room.open(ctx, false); err != nil {
 		return 0, nil, err
 	}
-	seen := map[string]bool{}
+	seen, who := map[string]bool{}, a.theOperator(ctx)
 	objects, err := d.all(ctx)
 	if err != nil {
 		return 0, nil, err
 	}
 	for _, o := range objects {
 		seen[o.ID] = true
-		data, err := d.open(ctx, theOperator(), o)
+		data, err := d.open(ctx, who, o)
 		clear(data)
 		if checked++; err != nil {
 			if ctx.Err() != nil {

@@ -197,7 +197,7 @@ func (f alertsFalseCmd) Run(c *call) error { return f.set(c, record.AlertFalsePo
 
 func (f alertFlags) set(c *call, state string) error {
 	return c.with(func(a *app.App) error {
-		x, err := a.SetAlert(c.ctx, f.ID, state, f.Note, operatorName())
+		x, err := a.SetAlert(c.ctx, f.ID, state, f.Note, a.Operator(c.ctx))
 		if err != nil {
 			return err
 		}
@@ -226,7 +226,7 @@ func (alertsTestCmd) Help() string {
 // Run sends.
 func (t alertsTestCmd) Run(c *call) error {
 	return c.with(func(a *app.App) error {
-		if err := a.TestAlertSink(c.ctx, t.Sink, operatorName()); err != nil {
+		if err := a.TestAlertSink(c.ctx, t.Sink, a.Operator(c.ctx)); err != nil {
 			return err
 		}
 		if c.flags.JSON {

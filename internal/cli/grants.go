@@ -99,7 +99,7 @@ func (revokeCmd) Help() string {
 // Run revokes.
 func (r revokeCmd) Run(c *call) error {
 	return c.with(func(a *app.App) error {
-		if err := a.Revoke(c.ctx, r.ID, operatorName()); err != nil {
+		if err := a.Revoke(c.ctx, r.ID, a.Operator(c.ctx)); err != nil {
 			return err
 		}
 		if c.flags.JSON {

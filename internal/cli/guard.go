@@ -66,7 +66,7 @@ func (g guardCmd) Run(c *call) error {
 	defer signal.Reset(syscall.SIGPIPE)
 	sum, err := a.Guard(c.ctx, app.GuardOptions{
 		Argv: argv, Profile: g.Profile, As: g.As, Workdir: workdir, Allow: g.Allow, RequireTier: g.RequireTier,
-		NoTranscript: g.NoTranscript, Unattended: g.Unattended, Operator: operatorName(), Color: c.paint.on,
+		NoTranscript: g.NoTranscript, Unattended: g.Unattended, Operator: a.Operator(c.ctx), Color: c.paint.on,
 		In: in, Out: out, Err: errs, Notes: c.err,
 	})
 	err = errors.Join(err, a.Close())

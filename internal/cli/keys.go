@@ -78,7 +78,7 @@ func (k keysCreateCmd) Run(c *call) error {
 		info, token, err := a.CreateKey(c.ctx, app.KeyRequest{
 			Name: k.Name, Agent: k.Agent, Roles: k.Role, Ceiling: k.Ceiling, Client: k.Client, Expires: k.Expires.Duration,
 			Limit: k.Limit, Day: k.Day, Requests: k.Requests, Tokens: k.Tokens,
-		}, operatorName())
+		}, a.Operator(c.ctx))
 		if err != nil {
 			return err
 		}
@@ -99,7 +99,7 @@ type keysRevokeCmd struct {
 // Run ends it.
 func (k keysRevokeCmd) Run(c *call) error {
 	return c.with(func(a *app.App) error {
-		info, err := a.RevokeKey(c.ctx, k.Key, operatorName())
+		info, err := a.RevokeKey(c.ctx, k.Key, a.Operator(c.ctx))
 		if err != nil {
 			return err
 		}

@@ -53,7 +53,7 @@ func (r runCmd) Run(c *call) error {
 	defer stop()
 	sums, err := a.Run(c.ctx, app.RunOptions{
 		Path: r.Path, Once: r.Once, Unattended: !attended, Turns: r.Turns, Every: r.Every.Duration, RequireTier: r.RequireTier,
-		Operator: operatorName(), Out: progress, Console: app.Consoles(c.in, progress, attended, c.paint.on, c.flags.Verbose), Interrupts: interrupts,
+		Operator: a.Operator(c.ctx), Out: progress, Console: app.Consoles(c.in, progress, attended, c.paint.on, c.flags.Verbose), Interrupts: interrupts,
 	})
 	err = errors.Join(err, a.Close())
 	if len(sums) > 0 {

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"cmp"
-	"os/user"
 	"strings"
 	"time"
 
@@ -36,7 +35,7 @@ func (s stopCmd) Run(c *call) error {
 		return fault.New("stop", fault.Usage, "name an agent or --all, not both")
 	}
 	return c.with(func(a *app.App) error {
-		res, err := a.Stop(c.ctx, app.StopOptions{Agent: s.Agent, By: operatorName(), Wait: max(s.Wait.Duration, time.Millisecond)})
+		res, err := a.Stop(c.ctx, app.StopOptions{Agent: s.Agent, By: a.Operator(c.ctx), Wait: max(s.Wait.Duration, time.Millisecond)})
 		if err != nil {
 			return err
 		}
@@ -69,13 +68,4 @@ func (c *call) howEnded(how string) string {
 		return c.paint.yellow("did not end, killed; what was in flight is recorded as unknown")
 	}
 	return c.paint.red("is still there")
-}
-
-// operatorName is the OS user, for the record.
-func operatorName() string {
-	u, err := user.Current()
-	if err != nil || u.Username == "" {
-		return "operator"
-	}
-	return u.Username
 }

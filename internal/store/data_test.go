@@ -93,7 +93,17 @@ func TestPlacesAndPin(t *testing.T) {
 	if l, ok, err := s.Place(ctx, "/a"); l != label.New(label.Internal, label.Foreign, 3) || !ok || err != nil {
 		t.Error(l, ok, err)
 	}
-	must(t, s.LowerPlace(ctx, "/a", label.Bottom))
+	was := label.New(label.Internal, label.Foreign, 3)
+	for _, other := range []struct {
+		path string
+		from label.Label
+	}{{"/a", label.New(label.Internal, label.Member, 1)}, {"/b", label.Unlabelled}} {
+		wantKind(t, s.LowerPlace(ctx, other.path, other.from, label.Bottom), fault.Conflict, "meanwhile")
+	}
+	if l, _, err := s.Place(ctx, "/a"); l != was || err != nil {
+		t.Error(l, err)
+	}
+	must(t, s.LowerPlace(ctx, "/a", was, label.Bottom))
 	if all, err := s.Places(ctx); err != nil || len(all) != 1 || all[0].Label != label.Bottom {
 		t.Error(all, err)
 	}

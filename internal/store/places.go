@@ -59,10 +59,19 @@ func (s *Store) RaisePlace(ctx context.Context, path string, l label.Label) erro
 	})
 }
 
-// LowerPlace gives a directory exactly a label, whatever it had: whoever calls
-// it has looked at what is in there, or emptied it.
-func (s *Store) LowerPlace(ctx context.Context, path string, l label.Label) error {
-	return s.setPlace(ctx, "store.lowerPlace", path, l, func(*tx) (label.Label, error) { return l, nil })
+// LowerPlace gives a directory exactly the label to instead of from, which it
+// had when somebody looked at what is in there: fault.Conflict if it has another
+// one by now.
+func (s *Store) LowerPlace(ctx context.Context, path string, from, to label.Label) error {
+	const name = "store.lowerPlace"
+	return s.setPlace(ctx, name, path, to, func(t *tx) (label.Label, error) {
+		var text string
+		err := t.row(`SELECT label FROM places WHERE path=?`, path).Scan(&text)
+		if errors.Is(err, sql.ErrNoRows) || err == nil && text != from.String() {
+			err = fault.New(name, fault.Conflict, "%s is not labelled %s any more: something was written there meanwhile; look at it again", path, from)
+		}
+		return to, err
+	})
 }
 
 func (s *Store) setPlace(ctx context.Context, name, path string, l label.Label, next func(*tx) (label.Label, error)) error {
