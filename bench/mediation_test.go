@@ -120,9 +120,15 @@ func thousand() string {
 func BenchmarkDecision1000(b *testing.B) {
 	rules, err := policy.New(policy.Settings{
 		Profiles: map[string]policy.Profile{"auditor": {Exec: true, View: ceiling}},
-		Agents:   map[string]policy.Agent{"sarah": {Profile: "auditor", Ceiling: ceiling, Clearance: ceiling, Endpoint: label.Unlabelled}},
-		Sinks:    []policy.Sink{{Kind: action.ModelCall, Target: "builtin/auditor", Clearance: ceiling}},
-		Extra:    []policy.Source{{Name: "site.cedar", Text: thousand()}},
+		Agents: map[string]policy.Agent{
+			"sarah": {Profile: "auditor", Ceiling: ceiling, Clearance: ceiling, Endpoint: label.Unlabelled, Spawns: []string{"scout"}},
+			"scout": {Profile: "auditor", Ceiling: birth, Clearance: birth, Endpoint: label.Unlabelled},
+		},
+		Sinks: []policy.Sink{
+			{Kind: action.ModelCall, Target: "builtin/auditor", Clearance: ceiling},
+			{Kind: action.MessageSend, Target: "mail/scout/core", Clearance: ceiling, Agents: []string{"sarah"}},
+		},
+		Extra: []policy.Source{{Name: "site.cedar", Text: thousand()}},
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -138,6 +144,16 @@ func BenchmarkDecision1000(b *testing.B) {
 		ask(action.Exec, "s", map[string]any{"script": "ss -tlnp | sort"}),
 		ask(action.ToolCall, "server/tool7", map[string]any{}),
 		ask(action.ModelCall, "builtin/auditor", map[string]any{"max_tokens": int64(1000)}),
+		referring(ask(action.DataRead, "plan", map[string]any{"item": "plan", "version": int64(1)})),
+		referring(ask(action.DataExtract, "plan", map[string]any{
+			"item": "plan", "version": int64(1), "schema": "bool", "bits": int64(1), "value": "true", "child": "c2",
+		})),
+		ask(action.MessageSend, "mail/scout/core", map[string]any{
+			"recipient": "scout", "slot": "core", "sha256": strings.Repeat("0", 64), "bytes": int64(10),
+		}),
+		ask(action.AgentSpawn, "scout", map[string]any{
+			"agent": "scout", "context": "c2", "label": ceiling.String(), "ceiling": ceiling.String(), "bits": int64(0),
+		}),
 	} {
 		b.Run(string(q.Action.Kind), func(b *testing.B) {
 			took := make(samples, 0, 1<<18)
@@ -149,6 +165,12 @@ func BenchmarkDecision1000(b *testing.B) {
 			took.report(b, "", time.Microsecond)
 		})
 	}
+}
+
+// referring says what an item is labelled, as the gate does before it asks.
+func referring(q record.Question) record.Question {
+	q.Action.ArgLabels = map[string]label.Label{"item": ceiling}
+	return q
 }
 
 // BenchmarkLabelJoin joins labels with compartments. Each join depends on the
