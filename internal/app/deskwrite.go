@@ -181,7 +181,7 @@ func (d *desk) move(ctx context.Context, a action.Action, from, to string) (reco
 }
 
 func errHeld(id string) error {
-	return fault.New("app.erase", fault.Denied, "the item %s is under legal hold, so it is not erased; `sallyport data hold %s off` ends the hold", id, id)
+	return fault.New("app.erase", fault.Denied, "the item %s is under legal hold, so it is neither erased nor moved; `sallyport data hold %s off` ends the hold", id, id)
 }
 
 // lower performs data.lower: what people signed becomes a new item with the

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"sallyport/internal/policy"
 	"sallyport/internal/principal"
 	"sallyport/internal/record"
+	"sallyport/internal/store"
 )
 
 // Replayed is how the same question would be decided now.
@@ -41,6 +43,9 @@ func (x *explainer) judge(ctx context.Context, s *stored, out *ExplainedDecision
 	}
 	if asked(s.rules) && out.Verdict == record.Deny.String() {
 		out.Verdict = record.Ask.String()
+	}
+	if err := x.guarded(ctx, s); err != nil {
+		return err
 	}
 	engine, err := x.app.engineFor(x.query.AgentFile)
 	if err != nil {
@@ -74,6 +79,26 @@ func (x *explainer) judge(ctx context.Context, s *stored, out *ExplainedDecision
 	}
 	out.Rules = rulesToday(s.rules, engine, again)
 	x.remedies(ctx, engine, &q, *s, rulesToday(stillDenying(s.rules, out.Now), engine, again), out)
+	return nil
+}
+
+// guarded makes the agent of a guarded program known: nothing need be configured
+// for one, and it has what the profile gives it that its session began with.
+func (x *explainer) guarded(ctx context.Context, s *stored) error {
+	if x.query.AgentFile != "" || s.row.Agent == "" || s.row.Session == "" {
+		return nil
+	}
+	rows, err := x.st.Events(ctx, store.Filter{Types: []string{"session.begin"}, Agent: s.row.Agent, Session: s.row.Session, Limit: 1})
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	var begun struct{ Profile, Model string } // only agents of Sallyport's own have a model
+	if json.Unmarshal(rows[0].Data, &begun) != nil || begun.Model != "" {
+		return nil
+	}
+	if _, ok := x.app.Config.Profiles[begun.Profile]; ok {
+		x.app = x.app.withAgent(s.row.Agent, begun.Profile)
+	}
 	return nil
 }
 

@@ -331,7 +331,7 @@ func trustDiff(old, next approval.Trust) []string {
 	for _, p := range next.People {
 		was, ok := old.Person(p.Name)
 		if !ok {
-			say("add %s (%s), cleared for %s, keys %s", p.Name, strings.Join(sorted(p.Groups), ", "), p.Clearance, strings.Join(prints(p.Keys), " "))
+			say("add %s (%s), cleared for %s, keys %s", p.Name, cmp.Or(strings.Join(sorted(p.Groups), ", "), "no group"), p.Clearance, strings.Join(prints(p.Keys), " "))
 			continue
 		}
 		if x, y := strings.Join(sorted(was.Groups), ", "), strings.Join(sorted(p.Groups), ", "); x != y {
