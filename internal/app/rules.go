@@ -97,10 +97,10 @@ func (a *App) agentRules(into map[string]policy.Agent, agents []*config.Agent, p
 	for name, ag := range known {
 		set := cfg.Agent(name)
 		clearance := parse("agents."+name+".clearance", set.Clearance)
-		endpoint, model := a.endpointOf(ag, parse)
+		endpoint, model, origin := a.endpointOf(ag, parse)
 		into[name] = policy.Agent{
 			Profile: set.Profile, Protection: cfg.Protection(ag), Ceiling: clearance, Clearance: clearance,
-			Endpoint: endpoint, Model: model, Spawns: spawnsOf(cfg.Organisation, name),
+			Endpoint: endpoint, Model: model, Origin: origin, Spawns: spawnsOf(cfg.Organisation, name),
 		}
 	}
 }
@@ -118,6 +118,9 @@ func networkRules(profile string, n config.Network, parse func(what, text string
 	return out
 }
 
+// endpointSetting names the setting that says what a model's endpoint may receive.
+func endpointSetting(m config.Model) string { return "endpoints." + m.Provider + ".clearance" }
+
 // modelSinks gives every configured model the clearance of its endpoint. Two
 // names of one model must agree: the lower clearance counts.
 func (a *App) modelSinks(parse func(what, text string) label.Label) []policy.Sink {
@@ -132,7 +135,7 @@ func (a *App) modelSinks(parse func(what, text string) label.Label) []policy.Sin
 		}
 		sink := policy.Sink{
 			Kind: action.ModelCall, Target: targetOf(m),
-			Clearance: parse("models."+name+".clearance", a.Config.ModelClearance(m)), Origin: "endpoints." + m.Provider + ".clearance",
+			Clearance: parse("models."+name+".clearance", a.Config.ModelClearance(m)), Origin: endpointSetting(m),
 		}
 		if old, ok := sinks[sink.Target]; ok && !sink.Clearance.ConfFlowsTo(old.Clearance) {
 			sink = old

@@ -57,21 +57,21 @@ func spawnsOf(o config.Organisation, agent string) []string {
 }
 
 // endpointOf gives the clearance of the model that an agent's contexts talk to,
-// and the target of their calls.
+// the target of their calls, and the setting that says so.
 // An agent without a file of its own brings its model along (a guarded program,
 // the client of a key), and each of its calls is judged where it goes.
-func (a *App) endpointOf(ag *config.Agent, parse parseLabel) (l label.Label, target string) {
+func (a *App) endpointOf(ag *config.Agent, parse parseLabel) (l label.Label, target, origin string) {
 	if ag.ShellModel == "" {
-		return label.Unlabelled, ""
+		return label.Unlabelled, "", ""
 	}
 	m, err := a.Config.ResolveModel(ag.ShellModel)
 	if err == nil {
 		m, err = m.Expand(a.Env)
 	}
 	if err != nil {
-		return label.Label{}, "" // nobody can call it: no run of this agent starts
+		return label.Label{}, "", "" // nobody can call it: no run of this agent starts
 	}
-	return parse("models."+ag.ShellModel+".clearance", a.Config.ModelClearance(m)), targetOf(m)
+	return parse("models."+ag.ShellModel+".clearance", a.Config.ModelClearance(m)), targetOf(m), endpointSetting(m)
 }
 
 // channelSinks makes each channel a mailbox mail/TO/FROMTIER for each agent of

@@ -24,8 +24,8 @@ func (e *Engine) because(r *Rule, f *facts) string {
 		return fmt.Sprintf("the result is %s and would lift the context above its ceiling %s; start the agent with a higher ceiling, or use another agent for it",
 			e.show(f.base), e.show(f.q.Snapshot.Ceiling))
 	case "R1c":
-		return fmt.Sprintf("the result is %s and agent %q's model endpoint, which sees all of its context, may receive only %s; give the agent a local model, raise the clearance of its endpoint in sallyport.yaml, or use another agent for it",
-			e.show(f.base), a.Agent, e.conf(f.agent.Endpoint))
+		return fmt.Sprintf("the result is %s and agent %q's model endpoint, which sees all of its context, may receive only %s; give the agent a local model, raise %s in sallyport.yaml knowingly, or use another agent for it",
+			e.show(f.base), a.Agent, e.conf(f.agent.Endpoint), cmp.Or(f.agent.Origin, "the clearance of its endpoint"))
 	case "R1":
 		return fmt.Sprintf("there is nothing named %q that agent %q may use here: what is not there looks like what is above its clearance %s, its context's ceiling %s or its model's endpoint; ask the operator, or take an item of `index`",
 			a.Target, a.Agent, e.conf(f.agent.Clearance), e.show(f.q.Snapshot.Ceiling))

@@ -59,6 +59,7 @@ type Agent struct {
 	// label.Unlabelled where that is judged elsewhere, as for a guarded program.
 	Endpoint label.Label
 	Model    string   // target of the model calls that its contexts make; "" = any
+	Origin   string   // the setting of Endpoint, for explanations
 	Spawns   []string // whose contexts it may make, by username; its own only if named
 }
 

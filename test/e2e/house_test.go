@@ -305,8 +305,11 @@ func TestTraitors(t *testing.T) {
 		t.Logf("the chief's run took %v", r.took)
 		l.ok("run", l.file("scout.yaml"), "--once", "--unattended")
 		outside := func(s seen) bool { return s.Model == "outside" }
+		// An answer taken out of the plan is as confidential as the plan: from then
+		// on the context is told of what its child keeps, as soon as that is there.
 		low := func(s seen) bool {
-			return outside(s) || s.who() == "chief" && !strings.Contains(s.text(), "taint plan\n")
+			raised := strings.Contains(s.text(), "taint plan\n") || strings.Contains(s.text(), "extract plan --bool")
+			return outside(s) || s.who() == "chief" && !raised
 		}
 		views[i] = m.transcripts(low)
 		for _, view := range m.transcripts(func(s seen) bool { return outside(s) || strings.Contains(s.text(), "second order") }) {
