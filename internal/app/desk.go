@@ -176,7 +176,7 @@ func (d *desk) object(ctx context.Context, a action.Action) (record.Object, erro
 	if ref == "" || ref != a.Target {
 		return record.Object{}, fault.New("app.item", fault.Denied, "the action's target is not its item, so nothing was done; name one item")
 	}
-	o, err := d.rows.Object(ctx, ref)
+	o, err := d.row(ctx, a, ref)
 	if fault.Is(err, fault.NotFound) {
 		return o, errAbsent(ref)
 	}
@@ -187,6 +187,17 @@ func (d *desk) object(ctx context.Context, a action.Action) (record.Object, erro
 		return o, errMoved(ref)
 	}
 	return o, nil
+}
+
+// row gives what is known of an item. The operator erases also one of which
+// nothing is known but that it is sealed.
+func (d *desk) row(ctx context.Context, a action.Action, id string) (record.Object, error) {
+	o, err := d.rows.Object(ctx, id)
+	if !fault.Is(err, fault.NotFound) || a.Kind != action.DataErase || !operators(a) || isMemory(id) {
+		return o, err
+	}
+	it, err := d.room.book.Item(ctx, id)
+	return record.Object{ID: id, Version: it.Version, Label: it.Label, Made: it.Label, Held: it.Held}, err
 }
 
 // open gives an item's bytes as its row describes them. The sealed row must have
@@ -217,14 +228,18 @@ func errBack(id string, err error) error {
 
 // sealNew seals an item that did not exist before and makes its row.
 func (d *desk) sealNew(ctx context.Context, who principal.Principal, o record.Object, data []byte) (record.Object, error) {
+	return d.sealWith(ctx, who, store.Beside{Object: o}, data)
+}
+
+// sealWith seals an item that did not exist before, with what is stored beside
+// it.
+func (d *desk) sealWith(ctx context.Context, who principal.Principal, b store.Beside, data []byte) (record.Object, error) {
+	o := b.Object
 	v, err := d.room.open(ctx, true)
 	if err != nil {
 		return o, err
 	}
-	ref, err := v.Put(ctx, who, vault.Ref{ID: o.ID, Label: o.Label}, data)
-	if err != nil {
-		return o, err
-	}
+	ref, err := v.Put(store.WithBeside(ctx, b), who, vault.Ref{ID: o.ID, Label: o.Label}, data)
 	o.Version = ref.Version
-	return o, d.rows.PutObject(ctx, o)
+	return o, err
 }

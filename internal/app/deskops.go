@@ -317,14 +317,18 @@ func (a *App) MoveItem(ctx context.Context, from, to string) (it Item, err error
 // EraseItem destroys an item after its quorum said yes.
 func (a *App) EraseItem(ctx context.Context, name, because string, ask AskFunc) error {
 	return a.withItem(ctx, name, ask, func(b *bench) error {
-		if _, err := b.object(ctx, name); err != nil {
+		act := action.Action{Kind: action.DataErase, Target: name, Principal: principal.TheOperator(b.person)}
+		if _, err := b.desk.row(ctx, act, name); fault.Is(err, fault.NotFound) {
+			return noItem(name)
+		} else if err != nil {
 			return err
 		}
 		args := map[string]any{"item": name}
 		if because != "" {
 			args["purpose"] = because
 		}
-		_, err := b.do(ctx, action.Action{Kind: action.DataErase, Target: name, Args: args})
+		act.Args = args
+		_, err := b.do(ctx, act)
 		return err
 	})
 }

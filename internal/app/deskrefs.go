@@ -141,7 +141,7 @@ func (d *desk) item(ctx context.Context, a action.Action) (label.Label, int64, e
 		l, err := d.placeLabel(ctx, a, path)
 		return l, 1, err // its label is all that changes of it, and what people sign
 	}
-	o, err := d.rows.Object(ctx, ref)
+	o, err := d.row(ctx, a, ref)
 	if fault.Is(err, fault.NotFound) {
 		return label.Unlabelled, 0, nil
 	}

@@ -106,12 +106,9 @@ func (d *desk) store(ctx context.Context, a action.Action, id string, l, made la
 	if err != nil {
 		return o, err
 	}
-	ref, err := v.Put(ctx, a.Principal, vault.Ref{ID: id, Label: old.Label, Version: old.Version}, body)
-	if err != nil {
-		return o, err
-	}
+	ref, err := v.Put(store.WithBeside(ctx, store.Beside{Object: old}), a.Principal, vault.Ref{ID: id, Label: old.Label, Version: old.Version}, body)
 	old.Version = ref.Version
-	return old, d.rows.PutObject(ctx, old)
+	return old, err
 }
 
 // raise gives an item a higher label at once: no secret can come of it.
@@ -131,12 +128,9 @@ func (d *desk) raise(ctx context.Context, a action.Action, id string, to label.L
 	if err != nil {
 		return o, err
 	}
-	ref, err := v.Relabel(ctx, a.Principal, id, o.Version, to)
-	if err != nil {
-		return o, err
-	}
+	ref, err := v.Relabel(store.WithBeside(ctx, store.Beside{Object: o}), a.Principal, id, o.Version, to)
 	o.Version, o.Label = ref.Version, ref.Label
-	return o, d.rows.PutObject(ctx, o)
+	return o, err
 }
 
 // mine gives the operator's item as it was decided about.
@@ -261,9 +255,6 @@ func (d *desk) hold(ctx context.Context, a action.Action, _ *gate.Permit) (recor
 		return record.Result{}, err
 	}
 	o.Held = held
-	if err := d.rows.PutObject(ctx, o); err != nil {
-		return record.Result{}, err
-	}
 	return record.Result{Output: o.ID, Payload: o}, nil
 }
 

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"sallyport/internal/agent"
 	"sallyport/internal/fault"
@@ -18,6 +19,9 @@ var _ agent.Notes = memory{}
 
 // memoryItem begins the ids of sealed notes: no item can be named so.
 const memoryItem = "~memory"
+
+// isMemory tells the ids of sealed notes: a slot describes them, no object does.
+func isMemory(id string) bool { return strings.HasPrefix(id, memoryItem+"-") }
 
 // Memory implements agent.Notes.
 func (m memory) Memory(ctx context.Context, name string, slot label.Label) (string, bool, error) {

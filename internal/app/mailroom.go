@@ -13,6 +13,7 @@ import (
 	"sallyport/internal/gate"
 	"sallyport/internal/label"
 	"sallyport/internal/record"
+	"sallyport/internal/store"
 )
 
 // maxMail bounds one message, in bytes; listMost how many a list shows.
@@ -76,11 +77,8 @@ func (d *desk) send(ctx context.Context, a action.Action, p *gate.Permit) (recor
 	}
 	now := time.Now()
 	o := record.Object{ID: handle("m"), Label: s.Label, Made: s.Label, By: authorOf(a), Created: now}
-	if o, err = d.sealNew(ctx, readerOf(a), o, body); err != nil {
-		return record.Result{}, err
-	}
-	m := record.Message{ID: o.ID, Slot: s.Name, From: authorOf(a), To: s.To, Sent: now}
-	if err := d.rows.PutMessage(ctx, m); err != nil {
+	m := record.Message{ID: o.ID, Slot: s.Name, From: authorOf(a), To: s.To, Sent: now, Made: p.Label}
+	if o, err = d.sealWith(ctx, readerOf(a), store.Beside{Object: o, Message: &m}, body); err != nil {
 		return record.Result{}, err
 	}
 	return record.Result{Output: "sent to " + s.To, Data: map[string]any{"item": o.ID, "version": int64(o.Version)}}, nil //nolint:gosec // G115: it is 1

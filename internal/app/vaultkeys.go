@@ -243,8 +243,8 @@ func (a *App) CheckItems(ctx context.Context) (checked int, faults []ItemFault, 
 			return checked, faults, err
 		}
 		for _, r := range page {
-			if after = r.ID; !seen[r.ID] {
-				faults = append(faults, ItemFault{r.ID, "it is sealed and no record describes it, as after a write that was interrupted: erase it and put it again"})
+			if after = r.ID; !seen[r.ID] && !isMemory(r.ID) {
+				faults = append(faults, ItemFault{r.ID, "it is sealed and no record describes it: erase it with `sallyport data erase` and put it again"})
 			}
 		}
 		if len(page) < objectPage {

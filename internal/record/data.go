@@ -32,7 +32,8 @@ type Message struct {
 	From    string
 	To      string
 	Sent    time.Time
-	Fetched bool // it was listed to its reader before
+	Made    label.Label // of the context that sent it
+	Fetched bool        // it was listed to its reader before
 }
 
 // Instruction is a signed order to an agent (kind agent.instruct): the only way

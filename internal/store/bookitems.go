@@ -27,7 +27,8 @@ func (t *tx) sealedRow(id string) (r sealedRow, ok bool, err error) {
 // PutItem makes it the current row of its id; the row before it is destroyed,
 // but Held stays as it was. fault.Conflict unless its epoch is the state's and
 // its version is one more than the stored one's, which is 0 for an id that never
-// existed; the id of an erased item is never used again.
+// existed; the id of an erased item is never used again. What WithBeside names is stored
+// with it, or neither is.
 func (b *Book) PutItem(ctx context.Context, it record.SealedItem) error {
 	const name = "store.book.putItem"
 	if !it.Label.Valid() || it.ID == "" {
@@ -55,7 +56,10 @@ func (b *Book) PutItem(ctx context.Context, it record.SealedItem) error {
 				return false, err
 			}
 		}
-		return replaced, t.addItem(it, old.held)
+		if err := t.addItem(it, old.held); err != nil {
+			return false, err
+		}
+		return replaced, t.putBeside(ctx, it)
 	})
 }
 

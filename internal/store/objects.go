@@ -19,28 +19,61 @@ const selectObject = `SELECT o.id, o.version, o.label, o.made, o.by, o.created, 
 // is stored already, or this one with another label.
 func (s *Store) PutObject(ctx context.Context, o record.Object) error {
 	const name = "store.putObject"
+	return s.explain(name, s.do(ctx, name, func(t *tx) error { return t.putObject(o) }))
+}
+
+func (t *tx) putObject(o record.Object) error {
+	const name = "store.putObject"
 	if o.ID == "" || !o.Label.Valid() || !o.Made.Valid() {
 		return fault.New(name, fault.Internal, "an object has an id, a label, and the label of who made it")
 	}
-	err := s.do(ctx, name, func(t *tx) error {
-		var version int64
-		var text string
-		err := t.row(`SELECT version, label FROM objects WHERE id=?`, o.ID).Scan(&version, &text)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return err
-		}
-		if stored := uint64(version); err == nil && (stored > o.Version || stored == o.Version && text != o.Label.String()) { //nolint:gosec // stored from this type
-			return fault.New(name, fault.Conflict, "the item %q changed meanwhile; look at it again", o.ID)
-		}
-		created := o.Created.UnixMicro()
-		if o.Created.IsZero() {
-			created = t.now()
-		}
-		_, err = t.exec(`INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?)`,
-			o.ID, int64(o.Version), o.Label.String(), o.Made.String(), o.By, created) //nolint:gosec // read back into the same type
+	var version int64
+	var text string
+	err := t.row(`SELECT version, label FROM objects WHERE id=?`, o.ID).Scan(&version, &text)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
-	})
-	return s.explain(name, err)
+	}
+	if stored := uint64(version); err == nil && (stored > o.Version || stored == o.Version && text != o.Label.String()) { //nolint:gosec // stored from this type
+		return fault.New(name, fault.Conflict, "the item %q changed meanwhile; look at it again", o.ID)
+	}
+	created := o.Created.UnixMicro()
+	if o.Created.IsZero() {
+		created = t.now()
+	}
+	_, err = t.exec(`INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?)`,
+		o.ID, int64(o.Version), o.Label.String(), o.Made.String(), o.By, created) //nolint:gosec // read back into the same type
+	return err
+}
+
+// Beside is what is stored in the same transaction as a sealed row, so that no
+// crash leaves one without the other.
+type Beside struct {
+	Object  record.Object   // what is known of the item; version and label are the row's
+	Message *record.Message // that the item is; nil for none
+}
+
+type besideKey struct{}
+
+// WithBeside has Book.PutItem store b with the item that b is about: the vault,
+// which seals in between, knows nothing of it.
+func WithBeside(ctx context.Context, b Beside) context.Context {
+	return context.WithValue(ctx, besideKey{}, b)
+}
+
+// putBeside stores what goes with a sealed row.
+func (t *tx) putBeside(ctx context.Context, it record.SealedItem) error {
+	b, ok := ctx.Value(besideKey{}).(Beside)
+	if !ok {
+		return nil
+	}
+	if b.Object.ID != it.ID || b.Message != nil && b.Message.ID != it.ID {
+		return fault.New("store.putBeside", fault.Internal, "what is stored beside an item is about another one")
+	}
+	b.Object.Version, b.Object.Label = it.Version, it.Label
+	if err := t.putObject(b.Object); err != nil || b.Message == nil {
+		return err
+	}
+	return t.putMessage(*b.Message)
 }
 
 // now is the time of what is stored beside the log, which never goes back
@@ -88,12 +121,15 @@ func (s *Store) Objects(ctx context.Context, after string, limit int) ([]record.
 	return s.objects(ctx, "store.objects", `WHERE o.id > ? ORDER BY o.id LIMIT ?`, after, max(limit, 0))
 }
 
-// DropObject forgets what is known of an item that was erased. That nothing is
-// known of it is no error.
+// DropObject forgets what is known of an item that was erased, also that it was
+// a message. That nothing is known of it is no error.
 func (s *Store) DropObject(ctx context.Context, id string) error {
 	const name = "store.dropObject"
 	return s.explain(name, s.do(ctx, name, func(t *tx) error {
 		_, err := t.exec(`DELETE FROM objects WHERE id=?`, id)
+		if err == nil {
+			_, err = t.exec(`DELETE FROM messages WHERE id=?`, id)
+		}
 		return err
 	}))
 }

@@ -26,7 +26,7 @@ import (
 var migrations embed.FS
 
 // schemaVersion is the user_version that the newest migration sets.
-const schemaVersion = 4
+const schemaVersion = 5
 
 // busyMillis is how long a lock of a foreign program on the database is waited
 // for; processes of ours take turns before they come to it.
