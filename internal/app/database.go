@@ -98,13 +98,17 @@ func (d *database) open(ctx context.Context) (*store.Store, error) {
 	if err := keepNames(d.paths.Keys, d.cfg); err != nil {
 		return nil, err
 	}
+	seal, err := openAskSealer(d.paths.Keys, signer.Origin())
+	if err != nil {
+		return nil, err
+	}
 	pushes, err := newAnchoring(d.cfg.Log.Anchor, d.env)
 	if err != nil {
 		return nil, err
 	}
 	st, err := store.Open(ctx, store.Options{
-		Mask: d.mask.value,
-		Dir:  d.paths.Home, Tree: signer, Instance: signer.Origin(), ReadOnly: d.cfg.ReadOnlyMode, OnCheckpoint: pushes.offer,
+		Mask: d.mask.value, Sealer: seal,
+		Dir: d.paths.Home, Tree: signer, Instance: signer.Origin(), ReadOnly: d.cfg.ReadOnlyMode, OnCheckpoint: pushes.offer,
 	})
 	if err != nil {
 		pushes.stop()

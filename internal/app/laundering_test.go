@@ -1,6 +1,7 @@
 package app
 
 import (
+	"encoding/base64"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"sallyport/internal/action"
 	"sallyport/internal/alert"
 	"sallyport/internal/label"
+	"sallyport/internal/principal"
 	"sallyport/internal/record"
 	"sallyport/internal/store"
 )
@@ -137,6 +139,57 @@ func TestReadableLogSaysNoMore(t *testing.T) {
 		}
 		if n := strings.Count(string(text), canary); (n >= 5) != tt.said || !tt.said && n > 0 {
 			t.Errorf("%s: said %d times:\n%s", name, n, text)
+		}
+	}
+}
+
+// TestQuestionsOfSecretSessionsAreSealed: a context that knows a secret can put
+// it into what people are asked. They see and sign every letter of it, and none
+// of it, nor of what they signed, lies in the clear.
+func TestQuestionsOfSecretSessionsAreSealed(t *testing.T) {
+	for name, tt := range map[string]struct {
+		context label.Label
+		lies    bool
+	}{"clear": {member, true}, "secret": {label.New(label.Secret, label.Member, 2), false}} {
+		a := atDesk(t, agency)
+		b := benchOf(t, a, nil)
+		fork(t, b, "chief", "x", tt.context, label.New(label.Secret, label.Foreign, 2))
+		svc, owner, err := a.People(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		act := action.Action{Kind: action.DataLower, Target: canary, Agent: "chief", Session: "s-chief", Context: "x", Principal: principal.ForAgent("chief"), Args: map[string]any{"purpose": canary}}
+		digest, err := act.Digest(tt.context, "set")
+		if err != nil {
+			t.Fatal(err)
+		}
+		row, err := svc.Publish(t.Context(), record.ApprovalRequest{
+			Action: act, Digest: digest, Context: tt.context, PolicySet: "set", Because: "about " + canary, Needs: []record.Need{{Count: 1, Group: "owner"}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		again := reopened(t, a.Paths.Home)
+		if got, err := again.AskText(t.Context(), row.ID); err != nil || !strings.Contains(got.Text, canary) || got.Target != canary || got.Because != "about "+canary {
+			t.Errorf("%s: shown %+v, %v", name, got, err)
+		}
+		if err := svc.Approve(t.Context(), row.ID, owner); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := svc.Find(t.Context(), digest); err != nil || len(found) != 1 {
+			t.Errorf("%s: the answer counts %d times, %v", name, len(found), err)
+		}
+		files := holding(t, a.Paths.Home, []byte(canary))
+		for shift := range 3 { // what was signed is kept as base64
+			text := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("x", shift) + canary))
+			files = append(files, holding(t, a.Paths.Home, []byte(text[4:16]))...)
+		}
+		if (len(files) > 0) != tt.lies {
+			t.Errorf("%s: it lies in %v", name, files)
+		}
+		sqlOn(t, a, `UPDATE asks SET payload=CAST(CAST(payload AS TEXT) || 'A' AS BLOB)`)
+		if found, err := svc.Find(t.Context(), digest); err != nil || len(found) != 0 {
+			t.Errorf("%s: a changed question counts: %+v, %v", name, found, err)
 		}
 	}
 }

@@ -37,8 +37,14 @@ func (s *Store) PutAsk(ctx context.Context, a record.AskRow) (string, error) {
 				return fault.New(name, fault.Conflict, "there is an ask %s already", id)
 			}
 		}
+		knows, err := t.sessionLabel(a.Agent, a.Session)
+		if err != nil {
+			return err
+		}
+		hide := !s.Clears(knows)
 		if _, err := t.exec(`INSERT INTO asks VALUES (?,?,?,?,'open',?,?,?,?,?,?,?)`, id, a.Digest.String(), max(t.tree.clock, s.opt.Now().UnixMicro()),
-			a.Expires.UnixMicro(), a.Agent, a.Session, string(a.Kind), a.Target, a.Because, a.Nonce, a.Payload); err != nil {
+			a.Expires.UnixMicro(), a.Agent, a.Session, string(a.Kind), s.sealed(a.Target, hide), s.sealed(a.Because, hide), a.Nonce,
+			[]byte(s.sealed(string(a.Payload), hide))); err != nil {
 			return err
 		}
 		return t.note(record.Event{Type: "approval.ask", Agent: a.Agent, Session: a.Session, Level: "warning", Data: map[string]any{
@@ -53,13 +59,14 @@ func (s *Store) PutAsk(ctx context.Context, a record.AskRow) (string, error) {
 
 const selectAsk = `SELECT id, digest, created, expires, state, agent, session, kind, target, because, nonce, payload FROM asks `
 
-func scanAsk(scan func(...any) error) (record.AskRow, error) {
+func (s *Store) scanAsk(scan func(...any) error) (record.AskRow, error) {
 	var a record.AskRow
 	var digest, kind string
 	var created, expires int64
 	if err := scan(&a.ID, &digest, &created, &expires, &a.State, &a.Agent, &a.Session, &kind, &a.Target, &a.Because, &a.Nonce, &a.Payload); err != nil {
 		return a, err
 	}
+	a.Target, a.Because, a.Payload = s.unsealed(a.Target), s.unsealed(a.Because), []byte(s.unsealed(string(a.Payload)))
 	var err error
 	a.Digest, err = action.ParseDigest(digest)
 	a.Kind, a.Created, a.Expires = action.Kind(kind), time.UnixMicro(created).UTC(), time.UnixMicro(expires).UTC()
@@ -84,7 +91,7 @@ func (s *Store) AsksAbout(ctx context.Context, d action.Digest) ([]record.AskRow
 func (s *Store) asks(ctx context.Context, name, where string, args ...any) ([]record.AskRow, error) {
 	var out []record.AskRow
 	err := s.each(ctx, name, selectAsk+where+` ORDER BY created, id`, args, func(scan func(...any) error) error {
-		a, err := scanAsk(scan)
+		a, err := s.scanAsk(scan)
 		out = append(out, a)
 		return err
 	})
@@ -99,7 +106,7 @@ func (s *Store) Ask(ctx context.Context, id string) (record.AskRow, error) {
 	const name = "store.ask"
 	var out *record.AskRow
 	err := s.each(ctx, name, selectAsk+`WHERE id=?`, []any{id}, func(scan func(...any) error) error {
-		a, err := scanAsk(scan)
+		a, err := s.scanAsk(scan)
 		out = &a
 		return err
 	})
@@ -143,14 +150,19 @@ func (s *Store) PutStatement(ctx context.Context, d action.Digest, envelope []by
 		return fault.New(name, fault.Internal, "a statement approves, denies or grants")
 	}
 	err := s.do(ctx, name, func(t *tx) error {
-		if _, err := t.exec(`INSERT INTO statements (digest, kind, created, envelope) VALUES (?,?,?,?)`,
-			d.String(), kind, max(t.tree.clock, s.opt.Now().UnixMicro()), envelope); err != nil {
+		var hide bool
+		if err := t.row(`SELECT EXISTS (SELECT 1 FROM asks WHERE digest=? AND substr(CAST(payload AS TEXT), 1, ?)=?)`, d.String(), len(sealedMark), sealedMark).Scan(&hide); err != nil {
 			return err
 		}
-		_, err := t.event(s.rowOf(record.Event{
-			Type: "approval." + kind, Channel: "OPERATOR",
-			Data: map[string]any{"envelope": string(envelope)},
-		}), &d)
+		data := map[string]any{"envelope": string(envelope)}
+		if hide {
+			data = map[string]any{"withheld": "what was signed", "bytes": len(envelope)}
+		}
+		if _, err := t.exec(`INSERT INTO statements (digest, kind, created, envelope) VALUES (?,?,?,?)`,
+			d.String(), kind, max(t.tree.clock, s.opt.Now().UnixMicro()), []byte(s.sealed(string(envelope), hide))); err != nil {
+			return err
+		}
+		_, err := t.event(s.rowOf(record.Event{Type: "approval." + kind, Channel: "OPERATOR", Data: data}), &d)
 		return err
 	})
 	return s.explain(name, err)
@@ -166,7 +178,7 @@ func (s *Store) Statements(ctx context.Context, d action.Digest) ([]record.State
 		if err := scan(&st.ID, &st.Kind, &created, &st.Envelope); err != nil {
 			return err
 		}
-		st.Created = time.UnixMicro(created).UTC()
+		st.Created, st.Envelope = time.UnixMicro(created).UTC(), []byte(s.unsealed(string(st.Envelope)))
 		out = append(out, st)
 		return nil
 	})

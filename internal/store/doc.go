@@ -54,7 +54,8 @@
 // the targets of intents, notes, and the words of alerts and deliveries. Names
 // (agents, sessions, contexts, models' aliases in accounts, keys) are not, and
 // neither are asks, statements and grants: what people sign and rules match must
-// be there to the letter.
+// be there to the letter. Asks of sessions that know more than Options.Clear, and
+// the statements about them, are sealed with Options.Sealer instead.
 //
 // Data begin with the alert, so that the index of alerts need not look further
 // where there is none. Rows of events, leaves and openings are inserted together

@@ -66,6 +66,9 @@ type Options struct {
 	// safe for concurrent use. Asks, statements and grants are stored as they are:
 	// people sign them, and rules match them, to the letter.
 	Mask func(v any) any
+	// Sealer, if set, hides asks of sessions that know more than Clear, and the
+	// statements about them, from whoever reads the file alone.
+	Sealer Sealer
 	// Clear is the label up to which the texts of events are stored as they are;
 	// only its confidentiality counts. Of an event with a label that does not flow
 	// to it (see the package documentation) what is said is not stored. The zero

@@ -44,7 +44,7 @@ func TestNothingOfTheSecretLiesOpen(t *testing.T) {
 	a.inside.thinks(`read --taint payroll`,
 		`comment "`+canary+`"`, `talk "`+canary+`"`, `read `+canary, `read --taint mail/`+canary+`/edge`, `inbox `+canary, `open `+canary,
 		`send `+canary+` "x"`, `send scout "`+canary+`"`, `spawn `+canary+` "x"`, `spawn scout "`+canary+`"`,
-		`extract payroll --choices `+canary+`,b "`+canary+`"`, canary, `lower `+canary+` public "x"`,
+		`extract payroll --choices `+canary+`,b "`+canary+`"`, canary, `lower payroll public "`+canary+`"`, `lower `+canary+` public "x"`,
 		`keep "`+canary+`"`, canary, `echo `+canary, `spawn chief "`+canary+`"`, `pause 1`)
 	a.runs("chief")
 	a.has("the model inside", a.inside.was(), canary)
