@@ -37,7 +37,7 @@ type InstructionInfo struct {
 	Label     string    `json:"label"`
 	Clearance string    `json:"clearance"`
 	Text      string    `json:"text"`
-	State     string    `json:"state"` // asked (signatures are missing), waiting, taken, expired or refused
+	State     string    `json:"state"` // asked (signatures are missing), denied, withdrawn, waiting, taken, expired or refused
 	Because   string    `json:"because,omitempty"`
 	Ask       string    `json:"ask,omitempty"` // the question that waits for signatures
 	Signed    []string  `json:"signed"`        // who signed, as far as it counts today
@@ -244,7 +244,7 @@ func says(p approval.Proof, ins record.Instruction) bool {
 }
 
 // Instructions lists the instructions to an agent, "" for all, oldest first;
-// all gives those that are over too. Those that still wait for signatures come
+// all gives those that are over too. Those that people have not all signed come
 // last.
 func (a *App) Instructions(ctx context.Context, to string, all bool) ([]InstructionInfo, error) {
 	out := []InstructionInfo{}
@@ -261,7 +261,7 @@ func (a *App) Instructions(ctx context.Context, to string, all bool) ([]Instruct
 			out = append(out, info)
 		}
 	}
-	asks, err := st.Asks(ctx, true)
+	asks, err := st.Asks(ctx, !all)
 	if err != nil {
 		return nil, err
 	}
@@ -270,11 +270,16 @@ func (a *App) Instructions(ctx context.Context, to string, all bool) ([]Instruct
 		return nil, err
 	}
 	for _, row := range asks {
-		if row.Kind != action.AgentInstruct || to != "" && row.Target != to {
+		state := askOf(row, time.Now()).State
+		if row.Kind != action.AgentInstruct || to != "" && row.Target != to || state == record.AskApproved || !all && state != record.AskOpen {
 			continue
 		}
 		if act, err := svc.Describe(row); err == nil {
-			out = append(out, a.askedInstruction(act, row))
+			info := a.askedInstruction(act, row)
+			if state != record.AskOpen {
+				info.State = state
+			}
+			out = append(out, info)
 		}
 	}
 	return out, nil

@@ -96,7 +96,7 @@ func askKeyring(ctx context.Context, entry string, lookup func(string) (string, 
 	case a := <-answers:
 		switch {
 		case errors.Is(a.err, keyring.ErrNotFound):
-			return "", fault.New(opKeyring, fault.NotFound, "the keyring has no entry %q; create the root key there first", entry)
+			return "", fault.New(opKeyring, fault.NotFound, "the keyring has no entry %q, and a root key is never made anew: items need the old one; put it back, or restore a backup", entry)
 		case a.err != nil:
 			return "", &fault.Error{Op: opKeyring, Kind: fault.Unavailable, Err: a.err, Public: "the keyring did not answer; unlock it, or use a passphrase or a key file"}
 		}
