@@ -100,6 +100,10 @@ const maskSlack = 4 << 10
 type trimmer struct {
 	mask func(any) any // Options.Mask, nil for none
 	cut  map[string]any
+	// own are fields whose texts are all this program's words and numbers:
+	// verdicts, labels, digests. Of a small event they are most of what there
+	// would be to mask.
+	own map[string]any
 }
 
 // limit is the longest string: with a mask, until it was applied.
@@ -231,6 +235,7 @@ func (t *trimmer) args(a action.Action) map[string]any {
 func encode(data map[string]any, t *trimmer, optional ...string) []byte {
 	data["alert"] = validAlert(fmt.Sprint(data["alert"]))
 	data = t.masked(data)
+	maps.Copy(data, t.own)
 	if len(t.cut) > 0 {
 		data["truncated"] = t.cut
 	}
@@ -296,18 +301,20 @@ func (s *Store) intentData(in record.Intent, v *view, target string, ours bool) 
 		d.Because = v.text(d.Because)
 	}
 	d.Advice = v.findings(d.Advice)
-	t := &trimmer{mask: s.opt.Mask}
+	args, result := in.Args.String(), d.ResultLabel.String()
+	t := &trimmer{mask: s.opt.Mask, own: map[string]any{
+		"decision": d.Verdict.String(), "context_label": in.Context.String(), "args_label": args,
+		"labels": map[string]any{"args": args, "result": result},
+	}}
 	data := map[string]any{
 		"alert": alertOf("none", d.Advice), "kind": string(a.Kind), "target": t.text("target", target),
-		"principal": t.text("principal", a.Principal.String()), "decision": d.Verdict.String(),
-		"labels":        map[string]any{"args": in.Args.String(), "result": d.ResultLabel.String()},
-		"context_label": in.Context.String(), "args_label": in.Args.String(),
+		"principal": t.text("principal", a.Principal.String()),
 	}
-	if args := t.args(a); len(args) > 0 {
-		data["args"] = args
+	if named := t.args(a); len(named) > 0 {
+		data["args"] = named
 	}
 	for name, text := range map[string]string{
-		"context": a.Context, "because": d.Because, "key": in.Reserve.Key, "grant": in.Grant, "policy": in.PolicySet,
+		"context": a.Context, "because": d.Because, "key": in.Reserve.Key, "grant": in.Grant,
 	} {
 		if text != "" {
 			data[name] = t.text(name, text)
@@ -328,8 +335,11 @@ func (s *Store) intentData(in record.Intent, v *view, target string, ours bool) 
 	if in.Bits > 0 {
 		data["bits"] = in.Bits
 	}
+	if in.PolicySet != "" {
+		t.own["policy"] = in.PolicySet
+	}
 	if d := v.digest(in); d != nil {
-		data["digest"] = d.String()
+		t.own["digest"] = d.String()
 	}
 	evidence(data, in, t)
 	if target != "" {
@@ -371,16 +381,15 @@ func genAI(data map[string]any, kind action.Kind, target string) {
 
 // outcomeData is the data of an outcome's event, without what the intent knows.
 func (s *Store) outcomeData(out record.Outcome) []byte {
-	t := &trimmer{mask: s.opt.Mask}
 	alert, _ := out.Result.Data["alert"].(string)
 	v := &view{}
 	if !s.Clears(out.Result.Label) {
 		out, v = s.withhold(out)
 	}
 	r := out.Result
+	t := &trimmer{mask: s.opt.Mask, own: map[string]any{"status": string(out.Status), "label": r.Label.String()}}
 	data := map[string]any{
-		"alert": alertOf(alert, r.Findings), "status": string(out.Status),
-		"cost_micros": int64(max(r.Cost, 0)), "seconds": out.Elapsed.Seconds(), "label": r.Label.String(),
+		"alert": alertOf(alert, r.Findings), "cost_micros": int64(max(r.Cost, 0)), "seconds": out.Elapsed.Seconds(),
 	}
 	if r.Output != "" {
 		data["output"] = t.text("output", r.Output)
