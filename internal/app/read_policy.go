@@ -83,7 +83,7 @@ func (a *App) TestPolicy(agentFile, file string) ([]PolicyCase, error) {
 	if len(data) > maxCaseFile {
 		return nil, fault.New(op, fault.Config, "%s is larger than 8 MiB; split it", file)
 	}
-	cases, err := policy.ParseCases(file, data)
+	cases, err := policy.ParseCases(file, data, a.scheme())
 	if err != nil {
 		return nil, fault.Wrap(op, fault.Config, err)
 	}

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,54 @@ type Session struct {
 	Blocked int       `json:"blocked"`
 	Alerts  int       `json:"alerts"`
 	Dollars float64   `json:"dollars"`
+	Live    bool      `json:"live"`            // it has begun in a process that runs, and has not ended
+	Label   string    `json:"label,omitempty"` // what a live one knows by now, with the operator's names
+}
+
+// LiveSession is a session that goes on.
+type LiveSession struct {
+	ID    string `json:"id"`
+	Agent string `json:"agent"`
+	Label string `json:"label"` // what its contexts know by now, with the operator's names
+}
+
+// live gives the sessions that go on of the agents that processes run, oldest
+// first. Those of children end with the session that gave them work, and are
+// told by nobody.
+func (a *App) live(ctx context.Context, st *store.Store) ([]LiveSession, error) {
+	rep, err := st.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := []LiveSession{}
+	for _, run := range rep.Runs {
+		for _, name := range run.Agents {
+			rows, err := st.Events(ctx, store.Filter{Agent: name, Types: []string{"session.begin", "session.end"}, Since: run.Begun, Limit: math.MaxInt32})
+			if err != nil {
+				return nil, err
+			}
+			goes := map[string]bool{}
+			for _, r := range rows {
+				goes[r.Session] = r.Type == "session.begin"
+			}
+			for _, r := range rows {
+				if !goes[r.Session] {
+					continue
+				}
+				delete(goes, r.Session)
+				s := LiveSession{ID: r.Session, Agent: name}
+				l, ok, err := st.SessionLabel(ctx, r.Session)
+				if err != nil {
+					return nil, err
+				}
+				if ok {
+					s.Label = a.scheme().Format(l)
+				}
+				out = append(out, s)
+			}
+		}
+	}
+	return out, nil
 }
 
 // Sessions lists sessions, newest first; agent "" means all. since bounds their
@@ -34,10 +83,19 @@ func (a *App) Sessions(ctx context.Context, agent string, since time.Time) ([]Se
 	if err != nil {
 		return nil, err
 	}
+	live, err := a.live(ctx, st)
+	if err != nil {
+		return nil, err
+	}
 	for _, r := range rows {
-		if agent == "" || r.Agent == agent {
-			out = append(out, sessionOf(r))
+		if agent != "" && r.Agent != agent {
+			continue
 		}
+		s := sessionOf(r)
+		if i := slices.IndexFunc(live, func(l LiveSession) bool { return l.ID == s.ID }); i >= 0 {
+			s.Live, s.Label = true, live[i].Label
+		}
+		out = append(out, s)
 	}
 	return out, nil
 }

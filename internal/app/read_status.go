@@ -11,21 +11,22 @@ import (
 
 // Status is the state of the installation.
 type Status struct {
-	Paths     Paths        `json:"paths"`
-	Begun     bool         `json:"begun"` // there is a database
-	Runs      []RunState   `json:"runs"`
-	Stops     []StopState  `json:"stops"`
-	InFlight  int          `json:"in_flight"` // actions under way
-	OpenAsks  int          `json:"open_asks"`
-	Dollars   float64      `json:"dollars"`
-	Reserved  float64      `json:"reserved_dollars"`
-	Entries   int64        `json:"entries"` // of the log
-	Root      string       `json:"root"`    // of its newest checkpoint, base64
-	Clock     time.Time    `json:"clock"`   // of its newest entry
-	ClockBack bool         `json:"clock_back"`
-	Anchors   []AnchorInfo `json:"anchors"`
-	Bytes     int64        `json:"bytes"`
-	Denied    int64        `json:"last_denied,omitempty"` // the newest denial's event among the last 1,000, 0 for none
+	Paths     Paths         `json:"paths"`
+	Begun     bool          `json:"begun"` // there is a database
+	Runs      []RunState    `json:"runs"`
+	Sessions  []LiveSession `json:"sessions"` // that go on
+	Stops     []StopState   `json:"stops"`
+	InFlight  int           `json:"in_flight"` // actions under way
+	OpenAsks  int           `json:"open_asks"`
+	Dollars   float64       `json:"dollars"`
+	Reserved  float64       `json:"reserved_dollars"`
+	Entries   int64         `json:"entries"` // of the log
+	Root      string        `json:"root"`    // of its newest checkpoint, base64
+	Clock     time.Time     `json:"clock"`   // of its newest entry
+	ClockBack bool          `json:"clock_back"`
+	Anchors   []AnchorInfo  `json:"anchors"`
+	Bytes     int64         `json:"bytes"`
+	Denied    int64         `json:"last_denied,omitempty"` // the newest denial's event among the last 1,000, 0 for none
 }
 
 // RunState is one running process.
@@ -54,7 +55,7 @@ type AnchorInfo struct {
 
 // Status tells what runs, what was stopped and how the log stands.
 func (a *App) Status(ctx context.Context) (Status, error) {
-	out := Status{Paths: a.Paths, Runs: []RunState{}, Stops: []StopState{}, Anchors: []AnchorInfo{}}
+	out := Status{Paths: a.Paths, Runs: []RunState{}, Sessions: []LiveSession{}, Stops: []StopState{}, Anchors: []AnchorInfo{}}
 	st, ok, err := a.reader(ctx)
 	if err != nil || !ok {
 		return out, err
@@ -71,6 +72,9 @@ func (a *App) Status(ctx context.Context) (Status, error) {
 	}
 	for _, r := range rep.Runs {
 		out.Runs = append(out.Runs, runOf(r))
+	}
+	if out.Sessions, err = a.live(ctx, st); err != nil {
+		return out, err
 	}
 	for _, s := range rep.Stops {
 		out.Stops = append(out.Stops, StopState{s.Agent, s.By, s.At})

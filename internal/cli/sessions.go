@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 
 	"sallyport/internal/app"
@@ -48,6 +49,7 @@ func (s sessionsListCmd) Run(c *call) error {
 		t := table{cols: []column{
 			{title: "SESSION"},
 			{title: "AGENT", flex: true},
+			{title: "LIVE WITH", flex: true},
 			{title: "BEGUN"},
 			{title: "LASTED", right: true},
 			{title: "EVENTS", right: true},
@@ -56,7 +58,7 @@ func (s sessionsListCmd) Run(c *call) error {
 			{title: "COST", right: true},
 		}}
 		for _, x := range shown {
-			t.add(plain(x.ID), plain(x.Agent), plain(localTime(x.Begun)), plain(duration(x.Last.Sub(x.Begun))), plain(fmt.Sprint(x.Events)),
+			t.add(plain(x.ID), plain(x.Agent), plain(cmp.Or(x.Label, "-")), plain(localTime(x.Begun)), plain(duration(x.Last.Sub(x.Begun))), plain(fmt.Sprint(x.Events)),
 				c.count(x.Blocked), c.count(x.Alerts), plain(dollars(x.Dollars)))
 		}
 		t.print(c)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -50,6 +51,9 @@ func (c *call) status(s app.Status) {
 			who = "model proxy"
 		}
 		c.printf("running   %s  pid %d  for %s\n", c.paint.bold(visible(who)), r.PID, duration(time.Since(r.Begun)))
+	}
+	for _, x := range s.Sessions {
+		c.printf("session   %s of %s is now %s\n", visible(x.ID), visible(x.Agent), visible(cmp.Or(x.Label, "without a label")))
 	}
 	for _, x := range s.Stops {
 		who := x.Agent

@@ -47,9 +47,10 @@ const (
 	maxCaseFile = 4 << 20
 )
 
-// ParseCases reads a list of cases from YAML or JSON. Unknown keys, missing
+// ParseCases reads a list of cases from YAML or JSON; names are those that labels
+// may be written with besides the shipped ones. Unknown keys, missing
 // names and unknown verdicts are errors that carry the place.
-func ParseCases(name string, data []byte) ([]Case, error) {
+func ParseCases(name string, data []byte, names label.Scheme) ([]Case, error) {
 	raw, err := readYAML(data)
 	if err != nil {
 		return nil, fmt.Errorf("policy: %s: %w", name, err)
@@ -59,7 +60,7 @@ func ParseCases(name string, data []byte) ([]Case, error) {
 	}
 	cases := make([]Case, len(raw))
 	for i, r := range raw {
-		c, err := r.parse()
+		c, err := r.parse(names)
 		if err != nil {
 			return nil, fmt.Errorf("policy: %s: case %d (%s): %w", name, i+1, r.Name, err)
 		}
@@ -104,26 +105,26 @@ type rawCase struct {
 	Rule      string            `yaml:"rule"`
 }
 
-func (r rawCase) parse() (Case, error) {
+func (r rawCase) parse(names label.Scheme) (Case, error) {
 	c := Case{
 		Name: r.Name, Action: r.Action, Target: r.Target, Agent: r.Agent, Operator: r.Operator, Label: label.Bottom,
 		Approvals: r.Approvals, ReadOnly: r.ReadOnly, Now: r.Now, Expect: r.Expect, Rule: r.Rule,
 	}
 	var err error
 	if r.Label != "" {
-		if c.Label, err = label.Parse(r.Label); err != nil {
+		if c.Label, err = names.Parse(r.Label); err != nil {
 			return c, err
 		}
 	}
 	if r.Ceiling != "" {
-		l, err := label.Parse(r.Ceiling)
+		l, err := names.Parse(r.Ceiling)
 		if err != nil {
 			return c, err
 		}
 		c.Ceiling = &l
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Labels)) {
-		l, err := label.Parse(r.Labels[name])
+		l, err := names.Parse(r.Labels[name])
 		if err != nil {
 			return c, fmt.Errorf("label of %q: %w", name, err)
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/cedar-policy/cedar-go/types"
 
 	"sallyport/internal/action"
+	"sallyport/internal/label"
 	"sallyport/internal/record"
 )
 
@@ -83,7 +84,7 @@ func TestCases(t *testing.T) {
 - {name: wrong on purpose, action: exec, target: s, agent: manual, label: internal/foreign, args: {script: ls, n: 3}, expect: allow}
 - {name: operator, action: agent.spawn, target: night, args: {label: public/member, ceiling: internal/foreign}, expect: allow, rule: allow.operator}
 `
-	cases, err := ParseCases("cases.yaml", []byte(file))
+	cases, err := ParseCases("cases.yaml", []byte(file), label.Scheme{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +98,7 @@ func TestCases(t *testing.T) {
 	if len(got) != 4 || !got[0] || !got[1] || got[2] || !got[3] {
 		t.Errorf("passes %v", got)
 	}
-	if _, err := ParseCases("cases.json", []byte(`[{"name":"x","action":"exec","agent":"night","args":{"script":"ls"},"expect":"allow"}]`)); err != nil {
+	if _, err := ParseCases("cases.json", []byte(`[{"name":"x","action":"exec","agent":"night","args":{"script":"ls"},"expect":"allow"}]`), label.Scheme{}); err != nil {
 		t.Errorf("JSON: %v", err)
 	}
 	for _, bad := range []string{
@@ -105,7 +106,7 @@ func TestCases(t *testing.T) {
 		`- {name: x, action: exec, expect: deny, colour: red}`, `- {name: x, action: exec, expect: deny, label: top}`,
 		`- {name: x, action: exec, expect: deny, now: noon}`, `- [`,
 	} {
-		if _, err := ParseCases("bad.yaml", []byte(bad)); err == nil {
+		if _, err := ParseCases("bad.yaml", []byte(bad), label.Scheme{}); err == nil {
 			t.Errorf("%q: accepted", bad)
 		}
 	}
@@ -115,7 +116,7 @@ func FuzzCases(f *testing.F) {
 	f.Add([]byte(`- {name: x, action: exec, expect: deny, args: {a: [1, 2.5, {b: c}]}}`))
 	e := engine(f, nightwatch())
 	f.Fuzz(func(t *testing.T, data []byte) {
-		cases, err := ParseCases("fuzz.yaml", data)
+		cases, err := ParseCases("fuzz.yaml", data, label.Scheme{})
 		if err != nil {
 			return
 		}

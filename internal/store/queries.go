@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sallyport/internal/fault"
+	"sallyport/internal/label"
 	"sallyport/internal/record"
 )
 
@@ -171,6 +172,26 @@ func (s *Store) Sessions(ctx context.Context, since time.Time, limit int) ([]Ses
 		return nil, s.explain(name, err)
 	}
 	return out, nil
+}
+
+// SessionLabel joins the labels of a session's contexts; ok is false if it has
+// none.
+func (s *Store) SessionLabel(ctx context.Context, session string) (l label.Label, ok bool, err error) {
+	const name = "store.sessionLabel"
+	l = label.Bottom
+	err = s.each(ctx, name, `SELECT label FROM contexts WHERE session = ? AND session <> ''`, []any{session}, func(scan func(...any) error) error {
+		var text string
+		if err := scan(&text); err != nil {
+			return err
+		}
+		next, err := storedLabel(name, text)
+		l, ok = l.Join(next), true
+		return err
+	})
+	if err != nil || !ok {
+		return label.Unlabelled, false, s.explain(name, err)
+	}
+	return l, true, nil
 }
 
 // SessionEvents gives everything that happened in a session, in order.

@@ -69,7 +69,11 @@ func (a *agency) leaks() (item string) {
 	a.inside.thinks(
 		`read payroll`,
 		`read --taint payroll`,
-		`keep "`+digest+`"`,
+		func(string) string {
+			a.has("the state", a.does(codeOK, "status").out, "of chief is now secret{payroll}/member")
+			a.has("the sessions", a.does(codeOK, "sessions", "--json").out, `"live": true`, `"label": "secret{payroll}/member"`)
+			return `keep "` + digest + `"`
+		},
 		`send scout "`+canary+`"`,
 		`send reviewer "`+canary+`"`,
 		`spawn scout "publish `+canary+`"`,
@@ -81,6 +85,7 @@ func (a *agency) leaks() (item string) {
 		`endsession "`+canary+`"`,
 	)
 	a.runs("chief")
+	a.lacks("the state", a.does(codeOK, "status").out, "is now")
 	seen := a.inside.was()
 	a.has("the model inside", seen, canary, "denied by taint", "message.send denied by R3c", "agent.spawn denied by R6", "there is no shell here", "Rule R5", "i-forged")
 	a.lacks("the model inside", seen, "\nSIGNED INSTRUCTION") // what the mail says stands apart from real orders
