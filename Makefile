@@ -9,7 +9,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 3s
 
-.PHONY: all build test setup lint race e2e fuzz agents clients bench schema clean help
+.PHONY: all build test setup lint race e2e fuzz agents clients model bench schema clean help
 
 all: build
 
@@ -47,6 +47,9 @@ clients: ## real SDKs from the npm registry and the Go proxy, pinned, without an
 	cd .tools/clients && npm ci --ignore-scripts --no-audit --no-fund
 	cd test/clients/gosdk && $(GO) vet . && $(GO) build -o $(CURDIR)/.tools/clients/gosdk .
 	SALLYPORT_CLIENTS=$(CURDIR)/.tools/clients $(GO) test -count=1 -timeout 25m ./test/clients
+
+model: ## the label rules in the code against their model, a million random steps; for every night (make race takes 50,000)
+	SALLYPORT_MODEL_STEPS=1000000 $(GO) test -count=1 -timeout 60m -run '^TestModel' ./internal/policy
 
 bench: build ## the table of docs/performance.md
 	$(GO) test -run '^$$' -bench . -benchtime 1s ./bench/...

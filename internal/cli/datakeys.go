@@ -112,7 +112,7 @@ func (dataCheckCmd) Run(c *call) error {
 			c.printf("%s opened, %s\n", plural(n, "item", "items"), plural(len(faults), "fault", "faults"))
 		}
 		if len(faults) > 0 && err == nil {
-			err = fault.New("data.check", fault.Corrupt, "%s of the vault do not fit the record; see above", plural(len(faults), "row", "rows"))
+			err = fault.New("data.check", fault.Corrupt, "the vault does not fit the record: %s; see above", plural(len(faults), "row", "rows"))
 		}
 		return err
 	})
