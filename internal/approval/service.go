@@ -15,6 +15,7 @@ import (
 
 	"sallyport/internal/action"
 	"sallyport/internal/fault"
+	"sallyport/internal/label"
 	"sallyport/internal/record"
 )
 
@@ -350,6 +351,19 @@ func (s *Service) newAsk(req record.ApprovalRequest) (record.AskRow, error) {
 		Because: req.Because, Nonce: hex.EncodeToString(nonce[:]),
 	}
 	var err error
-	row.Payload, err = payloadFor(req, s.cfg.Instance, row.Nonce, from, row.Expires)
-	return row, err
+	if row.Payload, err = payloadFor(req, s.cfg.Instance, row.Nonce, from, row.Expires); err != nil {
+		return row, err
+	}
+	row.Seen = req.Context
+	for _, l := range req.Action.ArgLabels {
+		row.Seen = row.Seen.Join(l)
+	}
+	if req.Action.Kind == action.AgentInstruct { // the order names its text's label itself
+		l, err := label.Parse(req.Action.Arg("label"))
+		if err != nil {
+			l = label.Unlabelled
+		}
+		row.Seen = row.Seen.Join(l)
+	}
+	return row, nil
 }

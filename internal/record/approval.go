@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"sallyport/internal/action"
+	"sallyport/internal/label"
 )
 
 // The states of an ask. Only an open ask can be answered; one whose Expires has
@@ -40,6 +41,8 @@ type AskRow struct {
 	Because string // the deciding rule's sentence
 	Nonce   string // 128 random bits, hex; every answer carries it, one intent consumes it
 	Payload []byte // the statement to sign in order to approve, canonical JSON
+	// Seen is the label of what Payload says; only for who stores it.
+	Seen label.Label
 }
 
 // Statement is one signed answer as it was stored. Whether it counts is decided

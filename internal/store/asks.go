@@ -41,7 +41,7 @@ func (s *Store) PutAsk(ctx context.Context, a record.AskRow) (string, error) {
 		if err != nil {
 			return err
 		}
-		hide := !s.Clears(knows)
+		hide := !s.Clears(knows.Join(a.Seen))
 		if _, err := t.exec(`INSERT INTO asks VALUES (?,?,?,?,'open',?,?,?,?,?,?,?)`, id, a.Digest.String(), max(t.tree.clock, s.opt.Now().UnixMicro()),
 			a.Expires.UnixMicro(), a.Agent, a.Session, string(a.Kind), s.sealed(a.Target, hide), s.sealed(a.Because, hide), a.Nonce,
 			[]byte(s.sealed(string(a.Payload), hide))); err != nil {

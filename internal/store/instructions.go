@@ -25,7 +25,7 @@ func (s *Store) PutInstruction(ctx context.Context, i record.Instruction) error 
 			created = t.now()
 		}
 		res, err := t.exec(`INSERT OR IGNORE INTO instructions (id, reader, type, text, label, ceiling, digest, created, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			i.ID, i.To, i.Type, i.Text, i.Label.String(), i.Ceiling.String(), i.Digest, created, i.Expires.UnixMicro())
+			i.ID, i.To, i.Type, s.sealed(i.Text, !s.Clears(i.Label)), i.Label.String(), i.Ceiling.String(), i.Digest, created, i.Expires.UnixMicro())
 		return inserted(res, err, fault.New(name, fault.Conflict, "there is an instruction %s already", i.ID))
 	})
 	return s.explain(name, err)
@@ -47,6 +47,7 @@ func (s *Store) Instructions(ctx context.Context, to string, all bool) ([]record
 			var err1, err2 error
 			i.Label, err1 = storedLabel(name, l)
 			i.Ceiling, err2 = storedLabel(name, ceiling)
+			i.Text = s.unsealed(i.Text)
 			i.Created, i.Expires = time.UnixMicro(created).UTC(), time.UnixMicro(expires).UTC()
 			if taken != 0 {
 				i.Taken = time.UnixMicro(taken).UTC()

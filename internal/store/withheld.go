@@ -30,14 +30,15 @@ func (s *Store) Clears(l label.Label) bool {
 // names lists the arguments that only name what an action is about. They count
 // as the context that wrote them, also if what they name is more confidential.
 var names = map[action.Kind][]string{
-	action.DataRead:    {"item", "version", "taint"},
-	action.DataWrite:   {"item", "label", "from", "sha256", "bytes"},
-	action.DataLower:   {"item", "version", "from", "label", "purpose", "new"},
-	action.DataErase:   {"item", "version"},
-	action.DataHold:    {"item", "version", "held"},
-	action.DataExtract: {"item", "version", "schema", "bits", "child"},
-	action.MessageSend: {"recipient", "slot", "sha256", "bytes"},
-	action.AgentSpawn:  {"agent", "context", "label", "ceiling", "budget", "parent", "bits", "instruction"},
+	action.DataRead:      {"item", "version", "taint"},
+	action.DataWrite:     {"item", "label", "from", "sha256", "bytes"},
+	action.DataLower:     {"item", "version", "from", "label", "purpose", "new"},
+	action.DataErase:     {"item", "version"},
+	action.DataHold:      {"item", "version", "held"},
+	action.DataExtract:   {"item", "version", "schema", "bits", "child"},
+	action.MessageSend:   {"recipient", "slot", "sha256", "bytes"},
+	action.AgentSpawn:    {"agent", "context", "label", "ceiling", "budget", "parent", "bits", "instruction"},
+	action.AgentInstruct: {"label", "clearance", "type", "id", "expires"},
 }
 
 // view is which texts about an intent may be stored.
@@ -56,7 +57,20 @@ func (s *Store) viewOf(in record.Intent) *view {
 	if len(in.Action.ArgLabels) == 0 {
 		wrote = wrote.Join(in.Args)
 	}
-	return &view{s: s, context: s.Clears(wrote), args: s.Clears(wrote.Join(in.Args)), label: wrote.Join(in.Args)}
+	args := wrote.Join(in.Args).Join(orderLabel(in.Action))
+	return &view{s: s, context: s.Clears(wrote), args: s.Clears(args), label: args}
+}
+
+// orderLabel gives the label of an order's text, which the order itself names.
+func orderLabel(a action.Action) label.Label {
+	if a.Kind != action.AgentInstruct {
+		return label.Bottom
+	}
+	l, err := label.Parse(a.Arg("label"))
+	if err != nil {
+		return label.Unlabelled
+	}
+	return l
 }
 
 // whole reports whether everything may be stored.

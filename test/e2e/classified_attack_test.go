@@ -34,13 +34,13 @@ func lies(t *testing.T, dir, text string) []string {
 }
 
 // TestNothingOfTheSecretLiesOpen: a model that has read the secret puts it into
-// every word that it can say. None of the state directory's files holds it
+// every word that it can say, and the order that it works on holds it. None of the state directory's files holds it
 // then, neither the database and its journal nor the readable log.
 func TestNothingOfTheSecretLiesOpen(t *testing.T) {
 	t.Parallel()
 	a := newAgency(t, nil)
 	alice, _ := a.found()
-	a.does(codeOK, "instruct", "--to", "chief", "--clearance", "secret{payroll}", "--key", alice, "Read the item payroll.")
+	a.does(codeOK, "instruct", "--to", "chief", "--label", "secret{payroll}", "--clearance", "secret{payroll}", "--key", alice, "Read the item payroll, it holds "+canary+".")
 	a.inside.thinks(`read --taint payroll`,
 		`comment "`+canary+`"`, `talk "`+canary+`"`, `read `+canary, `read --taint mail/`+canary+`/edge`, `inbox `+canary, `open `+canary,
 		`send `+canary+` "x"`, `send scout "`+canary+`"`, `spawn `+canary+` "x"`, `spawn scout "`+canary+`"`,
