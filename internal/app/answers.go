@@ -5,9 +5,12 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/crypto/ssh"
+
 	"sallyport/internal/action"
 	"sallyport/internal/approval"
 	"sallyport/internal/fault"
+	"sallyport/internal/gate"
 	"sallyport/internal/record"
 	"sallyport/internal/store"
 )
@@ -238,13 +241,32 @@ func (a *App) Grants(ctx context.Context, agent string, all bool) ([]GrantInfo, 
 // grantsTarget is the document that trust.change changes for a grant.
 const grantsTarget = "grants"
 
-// Grant gives a standing permission, signed with the owner's key.
-func (a *App) Grant(ctx context.Context, g record.Grant) (GrantInfo, error) {
+// Grant gives a standing permission, signed with the key of an owner.
+func (a *App) Grant(ctx context.Context, g record.Grant, by Signing) (GrantInfo, error) {
+	src, _, err := a.trusted(ctx)
+	if err != nil {
+		return GrantInfo{}, err
+	}
+	signer, done, err := a.signerOf(ctx, src, by)
+	if err != nil {
+		return GrantInfo{}, err
+	}
+	defer done()
+	person := a.Operator(ctx)
+	if by.named() {
+		r, err := src.roster(ctx)
+		if err != nil {
+			return GrantInfo{}, err
+		}
+		if person = personOf(r, signer.PublicKey()); person == "" {
+			return GrantInfo{}, fault.New("app.grant", fault.Denied, "nobody in the trust file holds the key that would sign, so the grant would count for nothing; `sallyport trust show` lists who may")
+		}
+	}
 	act := action.Action{Kind: action.TrustChange, Target: grantsTarget, Args: map[string]any{"diff": map[string]any{
 		"add": string(g.Kind), "agent": g.Agent, "target": g.Target, "expires": g.Expires.UTC().Format(time.RFC3339), "uses": int64(g.Uses),
 		"parent": g.Parent, "because": g.Because,
 	}}}
-	res, err := a.changeOwn(ctx, act)
+	res, err := a.operate(ctx, act, operation{person: person, signer: signer, exec: changeGrants{a, signer}})
 	g, _ = res.Payload.(record.Grant)
 	return grantOf(g, time.Now()), err
 }
@@ -272,9 +294,25 @@ func (a *App) changeOwn(ctx context.Context, act action.Action) (record.Result, 
 	return a.operate(ctx, act, operation{person: person, signer: owner})
 }
 
-// changeGrants performs a change of the grants, from nothing but the action.
-func (a *App) changeGrants(ctx context.Context, act action.Action) (record.Result, error) {
-	svc, signer, err := a.People(ctx, nil)
+// changeGrants performs a change of the grants with the key of who is there.
+type changeGrants struct {
+	app    *App
+	signer ssh.Signer
+}
+
+// Perform implements gate.Executor.
+func (x changeGrants) Perform(ctx context.Context, p *gate.Permit) (record.Result, error) {
+	act, err := p.Take()
+	if err != nil {
+		return record.Result{}, err
+	}
+	return x.app.changeGrants(ctx, act, x.signer)
+}
+
+// changeGrants performs a change of the grants, from nothing but the action and
+// the key that signs what is given.
+func (a *App) changeGrants(ctx context.Context, act action.Action, signer ssh.Signer) (record.Result, error) {
+	svc, _, err := a.People(ctx, nil)
 	if err != nil {
 		return record.Result{}, err
 	}

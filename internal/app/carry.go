@@ -46,7 +46,11 @@ func (x changeTrust) Perform(ctx context.Context, p *gate.Permit) (record.Result
 	case trustTarget:
 		return x.app.applyTrust(ctx, act)
 	case grantsTarget:
-		return x.app.changeGrants(ctx, act)
+		_, signer, err := x.app.People(ctx, nil)
+		if err != nil {
+			return record.Result{}, err
+		}
+		return x.app.changeGrants(ctx, act, signer)
 	}
 	return record.Result{}, fault.New("app.trust", fault.Usage, "there is no document %q of trust", act.Target)
 }

@@ -125,7 +125,7 @@ func (e *engine) wire(ctx context.Context, agents []*config.Agent, asker approva
 		action.NetConnect: opened{}, action.HTTPRequest: opened{}, action.SecretUse: released{}, action.ToolCall: opened{},
 	})
 	e.gate, err = gate.New(gate.Config{
-		Ledger: e.store, Policy: e.rules, Approver: llmproxy.Patient(newPatience(people, e.plans, a.profileOf)), Now: e.now,
+		Ledger: provenLedger{e.store, people}, Policy: e.rules, Approver: llmproxy.Patient(newPatience(people, e.plans, a.profileOf)), Now: e.now,
 		References: e.desk, Executors: executors,
 	})
 	if err != nil {

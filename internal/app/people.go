@@ -10,6 +10,8 @@ import (
 	"sallyport/internal/action"
 	"sallyport/internal/approval"
 	"sallyport/internal/fault"
+	"sallyport/internal/gate"
+	"sallyport/internal/record"
 	"sallyport/internal/store"
 )
 
@@ -54,6 +56,21 @@ func requesterOf(trust *trustSource, owner ssh.Signer) func(context.Context, act
 		}
 		return personOf(r, owner.PublicKey())
 	}
+}
+
+// provenLedger is a ledger whose grants were signed by an owner of this moment.
+type provenLedger struct {
+	gate.Ledger
+	people *approval.Service
+}
+
+// Snapshot implements gate.Ledger.
+func (p provenLedger) Snapshot(ctx context.Context, scope record.Scope) (record.Snapshot, error) {
+	snap, err := p.Ledger.Snapshot(ctx, scope)
+	if err == nil && len(snap.Grants) > 0 {
+		snap.Grants, err = p.people.Given(ctx, snap.Grants)
+	}
+	return snap, err
 }
 
 // personOf names who holds a key; who is not in the trust file is nobody.

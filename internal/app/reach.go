@@ -35,7 +35,7 @@ func (a *App) GrantDestination(ctx context.Context, agent, dest string, life tim
 		{Kind: action.HTTPRequest, Target: origin("http", canonical, uint16(port)) + "/*"},
 	} {
 		g.Agent, g.Because, g.Expires = agent, because, time.Now().Add(life)
-		info, err := a.Grant(ctx, g)
+		info, err := a.Grant(ctx, g, Signing{})
 		if err != nil {
 			return out, err
 		}

@@ -273,7 +273,7 @@ func TestClearanceBoundsInstructions(t *testing.T) {
 // TestTrustEndsGrants: what a removed owner permitted ends with them.
 func TestTrustEndsGrants(t *testing.T) {
 	h := newEstate(t)
-	mine, err := h.Grant(t.Context(), record.Grant{Agent: "chief", Kind: action.Exec, Target: "*", Expires: time.Now().Add(time.Hour)})
+	mine, err := h.Grant(t.Context(), record.Grant{Agent: "chief", Kind: action.Exec, Target: "*", Expires: time.Now().Add(time.Hour)}, Signing{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -286,7 +286,7 @@ func TestTrustEndsGrants(t *testing.T) {
 	if live, err := h.Grants(t.Context(), "", false); err != nil || len(live) != 0 {
 		t.Errorf("%+v, %v", live, err)
 	}
-	if _, err := h.Grant(t.Context(), record.Grant{Agent: "chief", Kind: action.Exec, Target: "*", Expires: time.Now().Add(time.Hour)}); !fault.Is(err, fault.Denied) {
+	if _, err := h.Grant(t.Context(), record.Grant{Agent: "chief", Kind: action.Exec, Target: "*", Expires: time.Now().Add(time.Hour)}, Signing{}); !fault.Is(err, fault.Denied) {
 		t.Errorf("a grant by a key that owns nothing: %v", err)
 	}
 }

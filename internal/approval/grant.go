@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -178,6 +179,71 @@ func (r *Roster) granted(g record.Grant, envelope []byte, instance string) bool 
 	want, err := action.Canonical(grantObject(g))
 	have, err2 := action.Canonical(signed)
 	return err == nil && err2 == nil && bytes.Equal(want, have)
+}
+
+// given remembers which grants were found to be signed by an owner, as long as
+// the same people are trusted.
+type given struct {
+	mu     sync.Mutex
+	by     *Roster
+	grants map[string]record.Grant
+}
+
+// maxGiven bounds how many grants are remembered.
+const maxGiven = 1024
+
+// Given gives those of an agent's live grants that an owner of this moment has
+// signed just as they are, and so all that they were delegated from: a row that
+// somebody wrote or widened permits nothing. While no signature counts, none does.
+func (s *Service) Given(ctx context.Context, live []record.Grant) ([]record.Grant, error) {
+	r, err := s.roster(ctx)
+	if err != nil {
+		return nil, nil //nolint:nilerr // what is not permitted in advance is asked for, and there the error is told
+	}
+	signed := make(map[string]record.Grant, len(live))
+	for _, g := range live {
+		ok, err := s.signed(ctx, r, g)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			signed[g.ID] = g
+		}
+	}
+	var out []record.Grant
+	for _, g := range live {
+		at, ok := signed[g.ID]
+		for depth := 0; ok && at.Parent != "" && depth <= len(live); depth++ {
+			at, ok = signed[at.Parent]
+		}
+		if ok && at.Parent == "" {
+			out = append(out, g)
+		}
+	}
+	return out, nil
+}
+
+// signed reports whether an owner's statement of a grant is stored.
+func (s *Service) signed(ctx context.Context, r *Roster, g record.Grant) (bool, error) {
+	s.given.mu.Lock()
+	defer s.given.mu.Unlock()
+	if s.given.by != r || len(s.given.grants) >= maxGiven {
+		s.given.by, s.given.grants = r, map[string]record.Grant{}
+	}
+	had, ok := s.given.grants[g.ID]
+	fewer := had.Uses == g.Uses || 0 < g.Uses && g.Uses < had.Uses
+	if had.Uses = g.Uses; ok && fewer && had == g {
+		return true, nil
+	}
+	rows, err := s.cfg.Book.Statements(ctx, grantKey(g.ID))
+	if err != nil {
+		return false, fmt.Errorf("approval.given: %w", err)
+	}
+	if !slices.ContainsFunc(rows, func(st record.Statement) bool { return r.granted(g, st.Envelope, s.cfg.Instance) }) {
+		return false, nil
+	}
+	s.given.grants[g.ID] = g
+	return true, nil
 }
 
 // Revoke ends a grant at once. Narrowing needs no signature.

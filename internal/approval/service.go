@@ -76,6 +76,7 @@ type Config struct {
 type Service struct {
 	cfg    Config
 	prompt sync.Mutex // one question at the terminal at a time
+	given  given
 }
 
 // clockSlack is how far the clock may be behind the log before approvals pause.

@@ -59,13 +59,15 @@ type grantCmd struct {
 	Uses    int    `help:"How often it may be used; 0: any number until it expires."`
 	Because string `help:"Why, for the record."`
 	Parent  string `placeholder:"GRANT" help:"Delegate from this grant; the new one cannot be wider."`
+	signFlags
 }
 
 // Help teaches.
 func (grantCmd) Help() string {
-	return `Signed with the owner's key. Examples:
+	return `Signed with the key of an owner: that of the state directory, or another's. Examples:
   sallyport grant sarah exec '*' --expires 2h --because 'watched patrol'
-  sallyport grant bob message.send mail/ops@example.org --uses 3`
+  sallyport grant bob message.send mail/ops@example.org --uses 3
+  sallyport grant bob exec '*' --key ~/.ssh/id_ed25519`
 }
 
 // Run gives the grant.
@@ -74,7 +76,7 @@ func (g grantCmd) Run(c *call) error {
 		info, err := a.Grant(c.ctx, record.Grant{
 			Parent: g.Parent, Agent: g.Agent, Kind: action.Kind(g.Kind), Target: g.Target, Uses: g.Uses, Because: g.Because,
 			Expires: time.Now().Add(g.Expires.Duration),
-		})
+		}, g.signing(c))
 		if err != nil {
 			return err
 		}
