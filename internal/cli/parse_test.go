@@ -91,3 +91,14 @@ func TestMistakesAreOfTheWhole(t *testing.T) {
 		}
 	}
 }
+
+// TestHelpIsShownOnce: what asks for help is not tried alone first, which would
+// show it twice.
+func TestHelpIsShownOnce(t *testing.T) {
+	for _, line := range [][]string{{"version", "--help"}, {"version", "-h"}, {"version", "-vh"}} {
+		got, stderr, code := runHere(t, line...)
+		if code != 0 || stderr != "" || strings.Count(got, "Usage: ") != 1 {
+			t.Errorf("%v: code %d, %q, %q", line, code, got, stderr)
+		}
+	}
+}
