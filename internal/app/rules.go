@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"sallyport/internal/action"
 	"sallyport/internal/config"
@@ -118,8 +120,14 @@ func networkRules(profile string, n config.Network, parse func(what, text string
 	return out
 }
 
-// endpointSetting names the setting that says what a model's endpoint may receive.
-func endpointSetting(m config.Model) string { return "endpoints." + m.Provider + ".clearance" }
+// endpointSetting names the setting that says what a model's endpoint may
+// receive: that of its own address, else that of its provider.
+func endpointSetting(m config.Model) string {
+	if u, err := url.Parse(m.BaseURL); err == nil && u.Host != "" {
+		return fmt.Sprintf("endpoints.%q.clearance", strings.ToLower(u.Host))
+	}
+	return "endpoints." + m.Provider + ".clearance"
+}
 
 // modelSinks gives every configured model the clearance of its endpoint. Two
 // names of one model must agree: the lower clearance counts.

@@ -77,7 +77,7 @@ func TestOrganisationBecomesRules(t *testing.T) {
 	both := label.New(label.Secret, label.Foreign, 3)
 	public := label.New(label.Public, label.Foreign, 0)
 	for name, want := range map[string]policy.Agent{
-		"chief":    {Profile: "desk", Protection: "none", Ceiling: both, Clearance: both, Endpoint: both, Model: "openai/x@127.0.0.1:9", Origin: "endpoints.openai.clearance", Spawns: []string{"chief", "reviewer", "scout"}},
+		"chief":    {Profile: "desk", Protection: "none", Ceiling: both, Clearance: both, Endpoint: both, Model: "openai/x@127.0.0.1:9", Origin: "endpoints.\"127.0.0.1:9\".clearance", Spawns: []string{"chief", "reviewer", "scout"}},
 		"reviewer": {Profile: "desk", Protection: "none", Ceiling: label.New(label.Confidential, label.Foreign, 0), Clearance: label.New(label.Confidential, label.Foreign, 0), Endpoint: label.Unlabelled, Spawns: []string{"reviewer", "scout"}},
 		"scout":    {Profile: "shell", Protection: "none", Ceiling: public, Clearance: public, Endpoint: public, Model: "openai/y", Origin: "endpoints.openai.clearance", Spawns: []string{"scout"}},
 	} {
