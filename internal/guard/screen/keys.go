@@ -34,6 +34,7 @@ type keys struct {
 	paste   bool           // inside a paste
 	held    []byte         // the beginning of a sequence
 	replied int            // bytes of a reply string so far, 0 outside
+	escaped bool           // the last byte of a reply string was an escape, perhaps of an earlier read
 	mouse   int            // bytes of an old mouse report to come
 	rest    bool           // of a rune after the prefix
 	out     []byte         // to be forwarded
@@ -119,10 +120,10 @@ func (k *keys) mark() {
 func (k *keys) inReply(c byte) {
 	k.out = append(k.out, c)
 	k.replied++
-	n := len(k.out)
-	if c == bel || c == '\\' && n > 1 && k.out[n-2] == esc || k.replied > maxReply {
+	if c == bel || c == '\\' && k.escaped || k.replied > maxReply {
 		k.replied = 0
 	}
+	k.escaped = c == esc
 }
 
 // sequence takes the bytes after an escape.
@@ -138,7 +139,7 @@ func (k *keys) sequence(c byte) {
 		switch {
 		case c == '[' || c == 'O':
 		case bytes.IndexByte([]byte("]P_^X"), c) >= 0:
-			k.replied = 1
+			k.replied, k.escaped = 1, false
 			k.drain()
 		default:
 			k.drain() // a key with Alt

@@ -10,7 +10,7 @@ import (
 )
 
 func FuzzKeys(f *testing.F) {
-	for _, s := range []string{"\x1b[200~\x1dy\x1b[201~", "\x1d\x1d", "\x1b[93;5uy", "\x1b]11;x\x1b\\", "\x1b[M\x1d\x1d\x1d", "\x1b", "\x1bO", "\x1b[1;2R", "\x1d\xc3\xa9"} {
+	for _, s := range []string{"\x1b[200~\x1dy\x1b[201~", "\x1d\x1d", "\x1b[93;5uy", "\x1b]11;x\x1b\\", "\x1b[M\x1d\x1d\x1d", "\x1b", "\x1bO", "\x1b[1;2R", "\x1d\xc3\xa9", "\x1b]\x1b\\x\x1d"} {
 		f.Add([]byte(s), true)
 	}
 	f.Fuzz(func(t *testing.T, in []byte, wants bool) {
