@@ -249,9 +249,6 @@ func indexOf(names, standard []string, name string) (int, bool) {
 	return i, i >= 0
 }
 
-// ParseLevel reads one of public, internal, confidential, secret.
-func ParseLevel(s string) (Level, error) { return Scheme{}.ParseLevel(s) }
-
 // ParseIntegrity reads one of foreign, member, signed.
 func ParseIntegrity(s string) (Integrity, error) {
 	for i, n := range integrityNames {
